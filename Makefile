@@ -1,0 +1,80 @@
+# The two commands of a newcomer: `make demo` and `make test`. Both create .venv when it is missing or out of date.
+#
+#   PYTHON    the interpreter that .venv is made with (3.11 or newer)
+#   BACKENDS  the backends beside TensorFlow that `make test` covers; BACKENDS=jax leaves PyTorch out, BACKENDS= both
+#   TORCH     what pip installs for PyTorch. The pin lets pip prefer a CPU build (2.13.0+cpu) where an index offers one:
+#             PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make test
+#             On Linux, PyPI's own build brings several GB of CUDA libraries.
+#   ARGS      more arguments for pytest, e.g. make test ARGS="-k unet -x"
+
+PYTHON ?= python3
+BACKENDS ?= jax torch
+TORCH ?= torch==2.13.0
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help demo test test-all check format bench docs-tables clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo         create .venv, install, train and report on synthetic images (about 4 minutes)"
+	@echo "make test         the default test suite on TensorFlow, then the backend-neutral tests on: $(BACKENDS)"
+	@echo "make test-all     the same with the slow tests"
+	@echo "make check        ruff (lint and format) and pyright"
+	@echo "make format       let ruff repair what it can"
+	@echo "make bench        run the benchmarks, results in benchmarks/results"
+	@echo "make docs-tables  regenerate the tables of README.md and docs/ from the registries"
+	@echo "make clean        remove .venv and the caches"
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "kerazoo needs Python 3.11 or newer, and $(PYTHON) is older or missing. Name another: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $@
+
+$(VENV)/.installed-jax: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable ".[jax]"
+	@touch $@
+
+$(VENV)/.installed-torch: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet "$(TORCH)" --editable ".[torch]"
+	@touch $@
+
+INSTALLED := $(VENV)/.installed $(BACKENDS:%=$(VENV)/.installed-%)
+
+demo: $(VENV)/.installed
+	$(BIN)/kerazoo demo
+
+# $(call suite,MARKS): all marked tests on TensorFlow, then the backend-neutral ones on each other backend.
+define suite
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m "$(1)" $(ARGS)
+	$(foreach backend,$(BACKENDS),KERAS_BACKEND=$(backend) $(BIN)/python -m pytest -m "backends and $(1)" $(ARGS) &&) true
+endef
+
+test: $(INSTALLED)
+	$(call suite,not slow)
+
+test-all: $(INSTALLED)
+	$(call suite,(slow or not slow))
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed
+	$(foreach script,$(wildcard benchmarks/*.py),$(BIN)/python $(script) &&) true
+
+docs-tables: $(VENV)/.installed
+	$(BIN)/python -m docs.tables
+
+clean:
+	rm -rf $(VENV) .ruff_cache .pytest_cache .hypothesis build *.egg-info
