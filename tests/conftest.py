@@ -1,0 +1,52 @@
+"""What every test runs under: a backend, seeds, a dtype policy that is put back, and `--accept-golden`."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+if os.environ.setdefault("KERAS_BACKEND", "tensorflow") != "tensorflow":
+    sys.modules["tensorflow"] = None  # type: ignore[assignment]  # models must run where TensorFlow is not installed
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+GOLDEN_LIMIT_BYTES = 50_000
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--accept-golden", action="store_true", help="rewrite the golden files with what the code gives now"
+    )
+
+
+def pytest_report_header():
+    return f"keras backend: {os.environ['KERAS_BACKEND']}"
+
+
+@pytest.fixture(autouse=True)
+def _same_start():
+    """Seed every generator before a test, and put the dtype policy back after it."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    policy = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
+@pytest.fixture
+def golden(request):
+    """Compare text with the file `tests/golden/NAME`, or with `--accept-golden` rewrite that file."""
+
+    def compare(name, text):
+        path = GOLDEN / name
+        assert len(text.encode()) <= GOLDEN_LIMIT_BYTES, f"{name}: golden files stay below {GOLDEN_LIMIT_BYTES} bytes"
+        if request.config.getoption("--accept-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        assert path.exists(), f"{path} is missing. Look at the output, then: pytest {request.node.path} --accept-golden"
+        assert text == path.read_text(), f"{name} differs. If that is meant: pytest {request.node.path} --accept-golden"
+
+    return compare
