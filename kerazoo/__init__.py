@@ -1,0 +1,65 @@
+"""Semantic segmentation by transfer learning with Keras 3: any encoder, any decoder, any head."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_SUBPACKAGES = (
+    "data",
+    "decoders",
+    "encoders",
+    "export",
+    "heads",
+    "inference",
+    "layers",
+    "losses",
+    "metrics",
+    "optimizers",
+    "report",
+    "testing",
+    "training",
+)
+_OBJECTS = {
+    "segmenter": "kerazoo.compose",
+    "freeze": "kerazoo.transfer",
+    "unfreeze": "kerazoo.transfer",
+    "trainable_table": "kerazoo.transfer",
+}
+
+__all__ = ["__version__", *_SUBPACKAGES, *_OBJECTS]  # pyright: ignore[reportUnsupportedDunderAll]
+
+if TYPE_CHECKING:
+    from kerazoo import (
+        data,
+        decoders,
+        encoders,
+        export,
+        heads,
+        inference,
+        layers,
+        losses,
+        metrics,
+        optimizers,
+        report,
+        testing,
+        training,
+    )
+    from kerazoo.compose import segmenter
+    from kerazoo.transfer import freeze, trainable_table, unfreeze
+
+
+def __getattr__(name: str) -> Any:
+    """Import a subpackage or object on first use."""
+    if name in _OBJECTS:
+        value = getattr(importlib.import_module(_OBJECTS[name]), name)
+    elif name in _SUBPACKAGES:
+        value = importlib.import_module(f"kerazoo.{name}")
+    else:
+        raise AttributeError(f"module 'kerazoo' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

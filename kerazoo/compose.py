@@ -1,0 +1,156 @@
+"""The one composition of the zoo: encoder, decoder and head to a plain functional model."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import layers
+
+from kerazoo.decoders import DECODERS
+from kerazoo.encoders import ENCODERS
+from kerazoo.encoders.build import build_encoder, check_image_shape, pyramid_features
+from kerazoo.heads import HEADS
+from kerazoo.layers import CropLike, PadToMultiple, Resize
+from kerazoo.registry import Registry
+from kerazoo.types import Features, Level, Tensor
+
+
+def segmenter(
+    encoder: Any,
+    decoder: Any,
+    head: Any,
+    *,
+    num_classes: int,
+    weights: str | Path | None = None,
+    image_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: bool = True,
+    output_stride: int | None = None,
+    depth: int | None = None,
+    label_head: bool = False,
+    pad: bool = True,
+    name: str = "segmenter",
+) -> keras.Model:
+    """Assemble a segmentation model.
+
+    The sub-models are called `encoder`, `decoder` and `head` (and `label_head`). Everything around them, from the raw
+    image to the padded one and from the head's last convolution to the logits, is float32 whatever the precision policy.
+
+    Args:
+        encoder: Name of `kerazoo.encoders.list()`, a part of that registry, or any model with `pyramid_outputs`
+            (KerasHub, KerasCV), which comes with its own weights.
+        decoder: Name of `kerazoo.decoders.list()`, or a part, such as `kerazoo.decoders.UNet(skip="concat")`.
+        head: Name of `kerazoo.heads.list()`, or a part, such as `kerazoo.heads.MLF(stride=2)`.
+        num_classes: 1 for one sigmoid logit per pixel and mask ids {0, 1}; K >= 2 for K softmax logits, class 0 the
+            background.
+        weights: Weights of the encoder: None for random ones, the path of a `.weights.h5` file, or a name such as
+            "imagenet" where the encoder has it.
+        image_shape: `(height, width, channels)`; height and width None accept every size.
+        preprocessing: True takes raw images in [0, 255] (uint8 or float) and normalises them as the encoder wants; False
+            takes images that are normalised already.
+        output_stride: Stride of the encoder's coarsest level; None takes what the decoder declares.
+        depth: Number of encoder levels; None takes what the decoder declares.
+        label_head: Whether to classify the image as well, by global average pooling of the coarsest level: the outputs
+            become `{"mask": logits, "label": (B, num_classes) logits}`.
+        pad: True pads images to the encoder's multiple and crops the logits back, so that every size works and all
+            strides divide; False resizes the logits to the image instead, as torchvision does.
+        name: Name of the model.
+
+    Returns: a `keras.Model` from `(B, H, W, C)` images to logits `(B, H, W, num_classes)`, float32.
+
+    Raises:
+        ValueError: a part is unknown (near matches are named), or the parts or arguments do not fit each other.
+        TypeError: a part is of another kind than its place asks for.
+        FileNotFoundError: there is no file at `weights`.
+    """
+    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 1:
+        raise ValueError(
+            f"`num_classes` must be 1 (one sigmoid logit) or the number of classes with the background, received {num_classes!r}."
+        )
+    image_shape = check_image_shape(image_shape)
+    decoder = _part(DECODERS, decoder)
+    head = _part(HEADS, head)
+    output_stride = output_stride or getattr(decoder, "output_stride", None) or 32
+    depth = depth or getattr(decoder, "depth", None)
+
+    image = keras.Input(image_shape, name="image")
+    if hasattr(encoder, "pyramid_outputs"):
+        x, multiple, encoder_model, strides = _outside_encoder(encoder, image, weights=weights, depth=depth)
+    else:
+        part = ENCODERS[encoder] if isinstance(encoder, str) else encoder
+        if not callable(getattr(part, "preprocess", None)):
+            raise TypeError(
+                f"`encoder` must be a name of kerazoo.encoders.list(), a part of that registry or a model with "
+                f"`pyramid_outputs`; received {encoder!r}."
+            )
+        x = part.preprocess(image) if preprocessing else image
+        multiple = part.pad_multiple if pad else 1
+        inner_shape = (*_padded_size(image_shape, multiple), x.shape[-1])
+        encoder_model, strides = build_encoder(
+            part, image_shape=inner_shape, weights=weights, output_stride=output_stride, depth=depth
+        )
+    if pad and multiple > 1:
+        x = PadToMultiple(multiple, dtype="float32", name="pad")(x)
+
+    features = _levels(strides, encoder_model(x))
+    decoded = _sub_model("decoder", decoder, features)
+    (level,) = _sub_model("head", lambda levels: (head(levels, num_classes=num_classes),), decoded)
+    logits = layers.Activation("linear", dtype="float32", name="to_float32")(level.tensor)
+    if level.stride > 1 or not pad:
+        logits = Resize(dtype="float32", name="to_image_size")(logits, like=x)
+    if pad and multiple > 1:
+        logits = CropLike(dtype="float32", name="crop")(logits, image)
+    outputs = logits
+    if label_head:
+        outputs = {"mask": logits, "label": _label_logits(features[-1], num_classes)}
+    return keras.Model(image, outputs, name=name)
+
+
+def _part(registry: Registry, part: Any) -> Any:
+    if isinstance(part, str):
+        return registry.create(part)
+    if isinstance(part, type) or not callable(part):
+        raise TypeError(
+            f"`{registry.kind}` must be a name of kerazoo.{registry.kind}s.list() or a part with its arguments, such as "
+            f"kerazoo.{registry.kind}s.create({registry.list()[0]!r}); received {part!r}."
+        )
+    return part
+
+
+def _outside_encoder(encoder: Any, image: Tensor, *, weights: Any, depth: int | None):
+    if weights is not None:
+        raise ValueError(
+            f"`weights` belongs to encoders given by name; {encoder.name!r} comes with its own weights. Leave it out."
+        )
+    model, strides = pyramid_features(encoder, image.shape[1:])
+    if depth is not None:
+        model = keras.Model(model.inputs, model.outputs[:depth], name="encoder")
+        strides = strides[:depth]
+    return image, max(strides), model, strides
+
+
+def _padded_size(image_shape: tuple[int | None, ...], multiple: int) -> list[int | None]:
+    return [None if n is None else -(-n // multiple) * multiple for n in image_shape[:2]]
+
+
+def _levels(strides: tuple[int, ...], tensors: Any) -> Features:
+    tensors = tensors if isinstance(tensors, (list, tuple)) else [tensors]
+    return tuple(Level(stride, tensor) for stride, tensor in zip(strides, tensors, strict=True))
+
+
+def _sub_model(name: str, part: Any, features: Features) -> Features:
+    """Wire `part` as a model of its own, so that it can be found, frozen and exchanged by name."""
+    inputs = tuple(
+        Level(stride, keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=f"{name}_in{position}"))
+        for position, (stride, tensor) in enumerate(features)
+    )
+    outputs: Features = part(inputs)
+    used = [level.tensor for level in inputs]
+    model = keras.Model(used, [level.tensor for level in outputs], name=name)
+    return _levels(tuple(level.stride for level in outputs), model([level.tensor for level in features]))
+
+
+def _label_logits(coarsest: Level, num_classes: int) -> Tensor:
+    inputs = keras.Input(coarsest.tensor.shape[1:], dtype=coarsest.tensor.dtype, name="label_head_in")
+    pooled = layers.GlobalAveragePooling2D(dtype="float32", name="label_pool")(inputs)
+    logits = layers.Dense(num_classes, dtype="float32", name="label_logits")(pooled)
+    return keras.Model(inputs, logits, name="label_head")(coarsest.tensor)

@@ -1,0 +1,63 @@
+"""Encoders: from an image to levels of features, fine to coarse."""
+
+from pathlib import Path
+
+import keras
+
+from kerazoo.encoders import resnet
+from kerazoo.encoders.build import build_encoder, strides
+from kerazoo.encoders.resnet import ResNet
+from kerazoo.registry import Registry
+
+ENCODERS = Registry("encoder", {**resnet.VARIANTS})
+
+
+def list(pattern: str = "*", weights: str | None = None) -> list[str]:
+    """Names of encoders that match a shell-style pattern, sorted.
+
+    Args:
+        pattern: As in `fnmatch`.
+        weights: Only encoders that have pretrained weights of this name, such as "imagenet"; None for all.
+    """
+    names = ENCODERS.list(pattern)
+    return [name for name in names if weights is None or weights in getattr(ENCODERS[name], "pretrained", ())]
+
+
+def create(
+    name: str,
+    *,
+    image_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    weights: str | Path | None = None,
+    output_stride: int = 32,
+    depth: int | None = None,
+    preprocessing: bool = False,
+) -> keras.Model:
+    """Build an encoder on its own.
+
+    Args:
+        name: Name of `list()`.
+        image_shape: `(height, width, channels)`, sizes None for any.
+        weights: None for random weights, the path of a `.weights.h5` file, or a name the encoder has weights for.
+        output_stride: Stride of the coarsest level.
+        depth: Number of levels, None for all.
+        preprocessing: Whether the model takes raw images in [0, 255] and normalises them itself.
+
+    Returns: a `keras.Model` from `(B, H, W, C)` to a list of levels, fine to coarse, level of stride s
+        `(B, ceil(H / s), ceil(W / s), C)`. `strides(model)` measures s.
+
+    Raises:
+        ValueError: the name is unknown (near matches are named), or an argument is not what the encoder can do.
+        FileNotFoundError: there is no file at `weights`.
+    """
+    model, _ = build_encoder(
+        ENCODERS[name],
+        image_shape=image_shape,
+        weights=weights,
+        output_stride=output_stride,
+        depth=depth,
+        preprocessing=preprocessing,
+    )
+    return model
+
+
+__all__ = ["ENCODERS", "ResNet", "create", "list", "strides"]

@@ -1,0 +1,144 @@
+"""Encoders as models: build by name or from an object, measure strides, load weights."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kerazoo.types import Features, Level
+
+WEIGHTS_SUFFIX = ".weights.h5"
+
+
+def check_image_shape(image_shape: Any) -> tuple[int | None, int | None, int]:
+    """Return `image_shape` as `(height or None, width or None, channels)`.
+
+    Raises:
+        ValueError: it has another length, sizes that are not positive, or no channel count.
+    """
+    shape = tuple(image_shape)
+    sizes_fit = len(shape) == 3 and all(n is None or (isinstance(n, int) and n > 0) for n in shape[:2])
+    if not sizes_fit or not isinstance(shape[2], int) or shape[2] < 1:
+        raise ValueError(
+            "`image_shape` must be (height, width, channels) without the batch, height and width positive or None for "
+            f"any size, channels a positive number; received {image_shape}."
+        )
+    return shape
+
+
+def build_encoder(
+    part: Any,
+    *,
+    image_shape: tuple[int | None, int | None, int],
+    weights: str | Path | None = None,
+    output_stride: int = 32,
+    depth: int | None = None,
+    preprocessing: bool = False,
+) -> tuple[keras.Model, tuple[int, ...]]:
+    """Build the model of an encoder part.
+
+    Args:
+        part: Frozen dataclass of `ENCODERS`, or an object like it.
+        image_shape: `(height, width, channels)`, sizes None for any.
+        weights: None for random ones, a path to a `.weights.h5` file of this encoder, or "imagenet" where the part has
+            them.
+        output_stride: Stride of the coarsest level; smaller ones than the family's dilate its convolutions.
+        depth: Number of levels, None for all.
+        preprocessing: Whether the model takes raw images in [0, 255] and normalises them itself.
+
+    Returns: a model named "encoder" whose outputs are a list, fine to coarse, and the strides of these outputs.
+
+    Raises:
+        ValueError: an argument is not what the part can do.
+        FileNotFoundError: there is no file at `weights`.
+    """
+    image = keras.Input(check_image_shape(image_shape), name="image")
+    x = part.preprocess(image) if preprocessing else image
+    features: Features = part(x, output_stride=output_stride, depth=depth)
+    model = keras.Model(image, [level.tensor for level in features], name="encoder")
+    if weights is not None:
+        load_weights(model, part, weights)
+    return model, tuple(level.stride for level in features)
+
+
+def load_weights(model: keras.Model, part: Any, weights: str | Path) -> None:
+    """Fill an encoder with trained weights, strictly: every tensor has to fit.
+
+    Raises:
+        ValueError: `part` has no weights of that name, or the file does not fit the architecture.
+        FileNotFoundError: there is no file at `weights`.
+    """
+    if str(weights) in getattr(part, "pretrained", ()):
+        part.load_pretrained(model, str(weights))
+        return
+    if not str(weights).endswith(WEIGHTS_SUFFIX):
+        known = [repr(tag) for tag in getattr(part, "pretrained", ())]
+        raise ValueError(
+            f"weights={str(weights)!r}: this encoder takes None, the path of a {WEIGHTS_SUFFIX} file"
+            f"{''.join(f', {tag}' for tag in known)}. "
+            + ("" if known else "There are no downloadable weights for it in this version.")
+        )
+    path = Path(weights)
+    if not path.is_file():
+        raise FileNotFoundError(f"weights={str(weights)!r}: there is no such file.")
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        raise ValueError(f"{path.name} does not hold the weights of this encoder: {error}") from error
+
+
+def strides(model: keras.Model) -> list[int]:
+    """Measure the stride of every output of an encoder, from shapes.
+
+    Args:
+        model: Model from `(B, H, W, C)` to a list of maps, of any or of fixed size.
+
+    Returns: strides in the order of the outputs.
+
+    Raises:
+        ValueError: an output's rows do not divide the input's: the encoder has no exact strides.
+    """
+    shape = model.input_shape
+    size = shape[1] or math.lcm(256, 7 * 9 * 5)
+    width = shape[2] or size
+    outputs = model.compute_output_spec(keras.KerasTensor((1, size, width, shape[3]), dtype="float32"))
+    outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    measured = []
+    for output in outputs:
+        rows = output.shape[1]
+        stride = -(-size // rows)
+        if -(-size // stride) != rows:
+            raise ValueError(f"An encoder's output has {rows} rows for {size} of the image: that is no exact stride.")
+        measured.append(stride)
+    return measured
+
+
+def pyramid_features(
+    backbone: Any, image_shape: tuple[int | None, int | None, int]
+) -> tuple[keras.Model, tuple[int, ...]]:
+    """Turn an object with `pyramid_outputs` (KerasHub, KerasCV, medicai) into an encoder.
+
+    Strides are measured from shapes: families number their levels differently.
+
+    Returns: a model named "encoder" with the list of levels, fine to coarse, and their strides.
+
+    Raises:
+        ValueError: the backbone takes another number of channels than `image_shape` has.
+    """
+    shape = check_image_shape(image_shape)
+    channels = backbone.input_shape[-1]
+    if channels != shape[2]:
+        raise ValueError(
+            f"The backbone {backbone.name!r} takes {channels} channels, image_shape={image_shape} has {shape[2]}."
+        )
+    outputs = list(backbone.pyramid_outputs.values())
+    pyramid = keras.Model(backbone.inputs, outputs, name="pyramid")
+    levels = sorted(
+        (Level(stride, position) for position, stride in enumerate(strides(pyramid))), key=lambda level: level.stride
+    )
+    image = keras.Input(shape, name="image")
+    maps = pyramid(image)
+    maps = maps if isinstance(maps, (list, tuple)) else [maps]
+    model = keras.Model(image, [maps[level.tensor] for level in levels], name="encoder")
+    return model, tuple(level.stride for level in levels)

@@ -1,0 +1,122 @@
+"""ResNet encoders, v1.5: the stride of a bottleneck sits in its 3x3 convolution.
+
+He et al., 2016, https://arxiv.org/abs/1512.03385. Layer by layer the networks of torchvision and timm, whose tensor
+names the layer names follow (`layer1.0.conv1` is `layer1_0_conv1` here).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from keras import layers
+
+from kerazoo.encoders.preprocessing import standardise
+from kerazoo.layers.blocks import conv, norm
+from kerazoo.types import Features, Level, Tensor
+
+
+def basic_block(x: Tensor, width: int, *, strides: int, dilations: tuple[int, int], project: bool, name: str) -> Tensor:
+    """Two 3x3 convolutions around a residual; `(B, H, W, C)` to `(B, ceil(H / strides), …, width)`."""
+    shortcut = _shortcut(x, width, strides=strides, name=name) if project else x
+    x = conv(x, width, 3, strides=strides, dilation=dilations[0], name=f"{name}_conv1")
+    x = norm(x, name=f"{name}_bn1")
+    x = layers.ReLU(name=f"{name}_relu1")(x)
+    x = conv(x, width, 3, dilation=dilations[1], name=f"{name}_conv2")
+    x = norm(x, name=f"{name}_bn2")
+    x = layers.Add(name=f"{name}_add")([x, shortcut])
+    return layers.ReLU(name=f"{name}_relu2")(x)
+
+
+def bottleneck(x: Tensor, width: int, *, strides: int, dilations: tuple[int, int], project: bool, name: str) -> Tensor:
+    """1x1, 3x3, 1x1 convolutions around a residual; the output has `4 * width` channels."""
+    shortcut = _shortcut(x, 4 * width, strides=strides, name=name) if project else x
+    x = conv(x, width, 1, name=f"{name}_conv1")
+    x = norm(x, name=f"{name}_bn1")
+    x = layers.ReLU(name=f"{name}_relu1")(x)
+    x = conv(x, width, 3, strides=strides, dilation=dilations[0], name=f"{name}_conv2")
+    x = norm(x, name=f"{name}_bn2")
+    x = layers.ReLU(name=f"{name}_relu2")(x)
+    x = conv(x, 4 * width, 1, name=f"{name}_conv3")
+    x = norm(x, name=f"{name}_bn3")
+    x = layers.Add(name=f"{name}_add")([x, shortcut])
+    return layers.ReLU(name=f"{name}_relu3")(x)
+
+
+def _shortcut(x: Tensor, filters: int, *, strides: int, name: str) -> Tensor:
+    x = conv(x, filters, 1, strides=strides, name=f"{name}_downsample_conv")
+    return norm(x, name=f"{name}_downsample_bn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet:
+    """Stem (7x7 convolution and max pooling, stride 2 each) and four stages of residual blocks.
+
+    Args:
+        block: `basic_block` or `bottleneck`.
+        depths: Blocks of each stage.
+        widths: Width of the 3x3 convolutions of each stage.
+        expansion: Channels of a stage's output per channel of its width; follows from `block`.
+        stem_width: Channels of the stem.
+
+    Call: `image` `(B, H, W, C)`, normalised as `preprocess` does; `output_stride` 32, 16 or 8, where strided
+        convolutions beyond it are replaced by dilated ones; `depth`, the number of levels to return, 1 to 5, None for
+        all.
+    Returns: levels at strides 2, 4, 8, 16, 32; each with ceil(H / stride) rows for every H.
+    Raises: ValueError if `output_stride` or `depth` is not one of those.
+    """
+
+    block: Callable[..., Tensor]
+    depths: tuple[int, int, int, int]
+    widths: tuple[int, int, int, int] = (64, 128, 256, 512)
+    expansion: int
+    stem_width: int = 64
+
+    pad_multiple = 32
+    output_strides = (32, 16, 8)
+
+    def preprocess(self, image: Tensor) -> Tensor:
+        """Normalise raw images in [0, 255] by the mean and standard deviation of ImageNet."""
+        return standardise(image)
+
+    def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:
+        if output_stride not in self.output_strides:
+            raise ValueError(f"A ResNet's `output_stride` is one of {self.output_strides}, received {output_stride}.")
+        x = conv(image, self.stem_width, 7, strides=2, name="conv1")
+        x = norm(x, name="bn1")
+        x = layers.ReLU(name="relu1")(x)
+        levels = [Level(2, x)]
+        x = layers.ZeroPadding2D(1, name="maxpool_pad")(x)  # values are not negative, so zeros never win
+        x = layers.MaxPooling2D(3, strides=2, name="maxpool")(x)
+        stride, dilation, channels = 4, 1, self.stem_width
+        for stage, (blocks, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
+            if depth is not None and len(levels) == depth:
+                break
+            first_strides, first_dilation = (1 if stage == 1 else 2), dilation
+            if stride * first_strides > output_stride:
+                dilation *= first_strides
+                first_strides = 1
+            for index in range(blocks):
+                first = index == 0
+                out_channels = width * self.expansion
+                x = self.block(
+                    x,
+                    width,
+                    strides=first_strides if first else 1,
+                    dilations=(first_dilation if first else dilation, dilation),
+                    project=first and (first_strides > 1 or stage > 1 or channels != out_channels),
+                    name=f"layer{stage}_{index}",
+                )
+                channels = out_channels
+            stride *= first_strides
+            levels.append(Level(stride, x))
+        if depth is not None and depth != len(levels):
+            raise ValueError(f"A ResNet has 1 to {1 + len(self.depths)} levels, received depth={depth}.")
+        return tuple(levels)
+
+
+VARIANTS = {
+    "resnet18": ResNet(block=basic_block, depths=(2, 2, 2, 2), expansion=1),
+    "resnet34": ResNet(block=basic_block, depths=(3, 4, 6, 3), expansion=1),
+    "resnet50": ResNet(block=bottleneck, depths=(3, 4, 6, 3), expansion=4),
+    "resnet101": ResNet(block=bottleneck, depths=(3, 4, 23, 3), expansion=4),
+    "resnet152": ResNet(block=bottleneck, depths=(3, 8, 36, 3), expansion=4),
+}

@@ -1,0 +1,13 @@
+"""Heads: from the decoded levels to the logits of the classes."""
+
+from kerazoo.heads.hypercolumn import Hypercolumn
+from kerazoo.heads.linear import Linear
+from kerazoo.heads.mlf import MLF
+from kerazoo.registry import Registry
+
+HEADS = Registry("head", {"hypercolumn": Hypercolumn, "linear": Linear, "mlf": MLF})
+
+list = HEADS.list
+create = HEADS.create
+
+__all__ = ["HEADS", "Hypercolumn", "Linear", "MLF", "create", "list"]

@@ -1,0 +1,58 @@
+"""Inverted hypercolumn and multi-level fuse block: Z = attend(F(attend(X))), X the fused levels of the decoder.
+
+F is a stack of 3x3 convolutions (three see what a 7x7 sees), each with batch norm and ReLU; the attention is
+squeeze-and-excitation (Hu et al., 2018, https://arxiv.org/abs/1709.01507).
+"""
+
+from dataclasses import dataclass
+
+from kerazoo.heads.hypercolumn import check_fuse, hypercolumn
+from kerazoo.layers.blocks import ATTENTIONS, attend, conv, conv_norm_act
+from kerazoo.types import Features, Level
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLF:
+    """Fuse all decoded levels, weigh the channels, convolve, weigh them again, classify.
+
+    Args:
+        width: Channels that each level is projected to, and of the block.
+        fuse: "sum" or "concat" of the projected levels.
+        attention: "se", or None for none at all.
+        before: Whether the attention before the convolutions is there.
+        convolutions: How many 3x3 convolutions there are; 0 leaves them out.
+        after: Whether the attention after the convolutions is there.
+        reduction: Channels per channel of the attention's bottleneck (at least 4 channels are left).
+        stride: Resolution at which the head works, in input pixels per row; None takes the finest decoded level. 2
+            costs a quarter of the full resolution.
+
+    Call: `features`, decoded levels, fine to coarse; `num_classes`, channels of the logits.
+    Returns: the logits as a level: stride and `(B, ceil(H / stride), ceil(W / stride), num_classes)`.
+    Raises: ValueError if an argument is not one of those, or `stride` is coarser than every level.
+    """
+
+    width: int = 64
+    fuse: str = "sum"
+    attention: str | None = "se"
+    before: bool = True
+    convolutions: int = 3
+    after: bool = True
+    reduction: int = 16
+    stride: int | None = None
+
+    def __post_init__(self):
+        check_fuse(self.fuse, owner="MLF")
+        if self.attention is not None and self.attention not in ATTENTIONS:
+            raise ValueError(f"MLF's `attention` must be None or one of {ATTENTIONS}, received {self.attention!r}.")
+        if self.convolutions < 0:
+            raise ValueError(f"MLF's `convolutions` must be at least 0, received {self.convolutions}.")
+
+    def __call__(self, features: Features, *, num_classes: int) -> Level:
+        stride, x = hypercolumn(features, width=self.width, fuse=self.fuse, stride=self.stride)
+        if self.before:
+            x = attend(x, self.attention, reduction=self.reduction, name="h_before")
+        for i in range(self.convolutions):
+            x = conv_norm_act(x, self.width, name=f"h_conv{i + 1}")
+        if self.after:
+            x = attend(x, self.attention, reduction=self.reduction, name="h_after")
+        return Level(stride, conv(x, num_classes, 1, use_bias=True, name="h_logits"))

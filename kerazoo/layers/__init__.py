@@ -1,0 +1,8 @@
+"""Layers that own weights or read run-time shapes; a saved model needs kerazoo for these alone."""
+
+from kerazoo.layers.crop_like import CropLike
+from kerazoo.layers.pad_to_multiple import PadToMultiple
+from kerazoo.layers.resize import Resize
+from kerazoo.layers.squeeze_excite import SqueezeExcite
+
+__all__ = ["CropLike", "PadToMultiple", "Resize", "SqueezeExcite"]

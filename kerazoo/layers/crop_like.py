@@ -1,0 +1,38 @@
+"""Cropping to the size of another tensor: what undoes the padding of the input."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("kerazoo")
+class CropLike(keras.layers.Layer):
+    """Keep the upper left `ceil(H / stride)` rows and `ceil(W / stride)` columns of a map.
+
+    Args:
+        stride: Pixels of `like` per row of `inputs`.
+
+    Call: `inputs` `(B, h, w, C)`; `like` `(B, H, W, …)`, the image before padding.
+    Returns: `(B, ceil(H / stride), ceil(W / stride), C)`, dtype of the layer.
+
+    Raises:
+        ValueError: `stride` is less than 1.
+    """
+
+    def __init__(self, stride: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        if stride < 1:
+            raise ValueError(f"`stride` must be at least 1, received {stride}.")
+        self.stride = int(stride)
+
+    def call(self, inputs, like):
+        height, width = self._target(ops.shape(like))
+        return inputs[:, :height, :width]
+
+    def _target(self, like_shape):
+        return tuple(None if n is None else (n + self.stride - 1) // self.stride for n in like_shape[1:3])
+
+    def compute_output_shape(self, inputs_shape, like_shape):
+        return (inputs_shape[0], *self._target(like_shape), inputs_shape[3])
+
+    def get_config(self):
+        return {**super().get_config(), "stride": self.stride}

@@ -1,0 +1,116 @@
+"""Bilinear and nearest resizing that works with run-time sizes on every backend.
+
+Keras's `UpSampling2D` and `ops.image.resize` compare the size in Python and so fail in a `tf.function` whose sizes are
+unknown. On the TensorFlow backend this layer calls the resizing kernels directly; elsewhere sizes are always known.
+"""
+
+import keras
+from keras import ops
+
+from kerazoo.types import Tensor
+
+INTERPOLATIONS = ("bilinear", "nearest")
+
+
+@keras.saving.register_keras_serializable("kerazoo")
+class Resize(keras.layers.Layer):
+    """Resize images by a factor, to a size, or to the size of another tensor.
+
+    Pixel centres are at half-integers (`align_corners=False`, as in OpenCV, PIL and Keras) or the corner pixels of input
+    and output coincide (`align_corners=True`, as smp does). No anti-aliasing.
+
+    Args:
+        factor: Rows and columns of the output per row and column of the input, or None.
+        size: `(height, width)` of the output in pixels, or None. With neither, call the layer with `like`.
+        interpolation: "bilinear" or "nearest".
+        align_corners: Whether corner pixels coincide; "bilinear" only.
+
+    Call: `inputs` `(B, H, W, C)` floating point; `like` `(B, H', W', …)`, whose size the output gets, or None.
+    Returns: `(B, H', W', C)`, dtype of the layer.
+
+    Raises:
+        ValueError: both `factor` and `size` are given, `factor` is not positive, or the interpolation is unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        factor: int | None = None,
+        size: tuple[int, int] | None = None,
+        interpolation: str = "bilinear",
+        align_corners: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if factor is not None and size is not None:
+            raise ValueError(f"Resize takes `factor` or `size`, not both; received factor={factor}, size={size}.")
+        if factor is not None and factor < 1:
+            raise ValueError(f"Resize needs a `factor` of at least 1, received {factor}.")
+        if interpolation not in INTERPOLATIONS:
+            raise ValueError(f"`interpolation` must be one of {INTERPOLATIONS}, received {interpolation!r}.")
+        if align_corners and interpolation != "bilinear":
+            raise ValueError("`align_corners=True` has a meaning only for interpolation='bilinear'.")
+        self.factor = factor
+        self.size = None if size is None else (int(size[0]), int(size[1]))
+        self.interpolation = interpolation
+        self.align_corners = align_corners
+
+    def call(self, inputs, like=None):
+        height, width = self._target(ops.shape(inputs), None if like is None else ops.shape(like))
+        source = inputs.shape[1:3]
+        if isinstance(height, int) and isinstance(width, int) and tuple(source) == (height, width):
+            return inputs
+        if keras.backend.backend() == "tensorflow":
+            return self._resize_tensorflow(inputs, height, width)
+        if not self.align_corners:
+            return ops.image.resize(inputs, (height, width), interpolation=self.interpolation)
+        return _resize_axis(_resize_axis(inputs, height, axis=1), width, axis=2)
+
+    def _target(self, shape, like_shape):
+        if like_shape is not None:
+            return like_shape[1], like_shape[2]
+        if self.size is not None:
+            return self.size
+        if self.factor is None:
+            raise ValueError(f"Layer {self.name!r}: give `factor`, `size`, or call it with `like=`.")
+        return tuple(None if n is None else n * self.factor for n in shape[1:3])
+
+    def _resize_tensorflow(self, inputs, height, width):
+        import tensorflow as tf
+
+        size = tf.stack([tf.cast(height, tf.int32), tf.cast(width, tf.int32)])
+        half_pixel_centers = not self.align_corners
+        if self.interpolation == "nearest":
+            resized = tf.raw_ops.ResizeNearestNeighbor(images=inputs, size=size, half_pixel_centers=True)
+        else:
+            resized = tf.raw_ops.ResizeBilinear(
+                images=inputs, size=size, align_corners=self.align_corners, half_pixel_centers=half_pixel_centers
+            )
+        resized = tf.cast(resized, inputs.dtype)  # the bilinear kernel returns float32 whatever it is given
+        static = [n if isinstance(n, int) else None for n in (height, width)]
+        return tf.ensure_shape(resized, [inputs.shape[0], *static, inputs.shape[3]])
+
+    def compute_output_shape(self, inputs_shape, like_shape=None):
+        height, width = self._target(inputs_shape, like_shape)
+        return (inputs_shape[0], height, width, inputs_shape[3])
+
+    def get_config(self):
+        own = {
+            "factor": self.factor,
+            "size": self.size,
+            "interpolation": self.interpolation,
+            "align_corners": self.align_corners,
+        }
+        return {**super().get_config(), **own}
+
+
+def _resize_axis(x: Tensor, size: int, *, axis: int) -> Tensor:
+    """Bilinear resizing of one axis with coinciding corners."""
+    n = x.shape[axis]
+    position = ops.arange(size, dtype="float32") * ((n - 1) / max(size - 1, 1))
+    lower = ops.floor(position)
+    weight = ops.cast(ops.reshape(position - lower, (-1,) + (1,) * (3 - axis)), x.dtype)
+    lower = ops.cast(lower, "int32")
+    upper = ops.minimum(lower + 1, n - 1)
+    below = ops.take(x, lower, axis=axis)
+    return below + weight * (ops.take(x, upper, axis=axis) - below)

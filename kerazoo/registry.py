@@ -1,0 +1,73 @@
+"""Registries: literal tables from names to parts, with near matches for names that are not there."""
+
+import difflib
+import fnmatch
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+
+class Registry(Mapping[str, Any]):
+    """Maps names to parts.
+
+    Args:
+        kind: What the parts are, in the singular, as error messages say it ("decoder").
+        table: Name to part. A part is called with hyper-parameters by `create`: a class, or a function.
+    """
+
+    def __init__(self, kind: str, table: Mapping[str, Any]):
+        self.kind = kind
+        self._table = dict(table)
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self._table[name]
+        except KeyError:
+            raise ValueError(self._unknown(name)) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._table
+
+    def __repr__(self) -> str:
+        return f"Registry({self.kind!r}, {list(self)})"
+
+    def _unknown(self, name: str) -> str:
+        near = difflib.get_close_matches(str(name), self._table, n=3, cutoff=0.5)
+        meant = f" Did you mean {' or '.join(repr(match) for match in near)}?" if near else ""
+        plural = {"loss": "losses", "metric": "metrics"}.get(self.kind, f"{self.kind}s")
+        return f"Unknown {self.kind} {name!r}.{meant} kerazoo.{plural}.list() names all {len(self)} of them."
+
+    def list(self, pattern: str = "*") -> list[str]:
+        """Names that match a shell-style pattern, sorted."""
+        return sorted(fnmatch.filter(self._table, pattern))
+
+    def create(self, name: str, **hyperparameters: Any) -> Any:
+        """Build the part called `name`.
+
+        Raises:
+            ValueError: `name` is not in the registry (near matches are named).
+            TypeError: the part has no such hyper-parameter (the message names the part).
+        """
+        part: Callable[..., Any] = self[name]
+        try:
+            return part(**hyperparameters)
+        except TypeError as error:
+            raise TypeError(f"{self.kind} {name!r}: {error}") from error
+
+    def register(self, name: str, part: Any) -> Any:
+        """Add a part from outside the package.
+
+        Raises:
+            ValueError: `name` is taken.
+        """
+        if name in self._table:
+            raise ValueError(
+                f"{self.kind} {name!r} is registered already, as {self._table[name]!r}. Choose another name."
+            )
+        self._table[name] = part
+        return part
