@@ -1,0 +1,121 @@
+"""The shape of the source: dependencies go one way, files are short, and what failed before is not used again."""
+
+import ast
+
+import pytest
+from source_tree import REPOSITORY, dotted, imports, modules
+
+# What each unit of the package may import from the package, beside itself. A unit is a folder or file of kerazoo/.
+# layers ← encoders | decoders | heads ← segmenter ← weak | inference | training ← cli; data never imports models.
+BASE = {"types", "registry", "requires"}
+PARTS = {"encoders", "decoders", "heads"}
+MODELS = {"compose", "transfer"} | PARTS
+CHECKED = {"losses", "metrics", "optimizers"}
+MAY_IMPORT = {
+    "types": set(),
+    "registry": set(),
+    "requires": set(),
+    "layers": {"types", "registry"},
+    "encoders": {"layers"} | BASE,
+    "decoders": {"layers"} | BASE,
+    "heads": {"layers"} | BASE,
+    "losses": {"registry"},
+    "metrics": {"registry", "requires"},
+    "optimizers": {"registry"},
+    "compose": {"layers"} | PARTS | BASE,
+    "transfer": {"compose", "layers"} | PARTS | BASE,
+    "data": BASE,
+    "inference": {"layers", "data"} | MODELS | CHECKED | BASE,
+    "export": {"inference", "layers", "data"} | MODELS | BASE,
+    "report": BASE,
+    "training": {"data", "inference", "export", "report", "layers"} | MODELS | CHECKED | BASE,
+    "testing": {"layers", "_checks"} | MODELS | CHECKED | BASE,
+    "_checks": {"layers"} | MODELS | CHECKED | BASE,
+    "cli": {"data", "inference", "export", "report", "training", "layers"} | MODELS | CHECKED | BASE,
+}
+MAX_LINES = 400
+MAY_RESIZE = ("layers/resize.py", "data/")  # models through one layer of ours; images before they reach a model
+
+
+def unit(path: str) -> str:
+    """`encoders` for encoders/resnet.py, `registry` for registry.py."""
+    return path.partition("/")[0].removesuffix(".py")
+
+
+def crossings(path, tree):
+    """Imports of another unit that MAY_IMPORT does not list, as 'file:line imports unit'."""
+    for line, name in imports(tree):
+        package, _, rest = name.partition(".")
+        target = rest.partition(".")[0]
+        if package == "kerazoo" and target not in {"", "__version__", unit(path)} | MAY_IMPORT[unit(path)]:
+            yield f"{path}:{line} imports {target}"
+
+
+def test_every_unit_has_a_row():
+    units = {unit(path) for path, _ in modules()} - {"__init__"}
+    assert units - MAY_IMPORT.keys() == set(), "new in kerazoo/: say in MAY_IMPORT what it may import"
+    assert MAY_IMPORT.keys() - units == set(), "gone from kerazoo/: remove the row"
+
+
+def test_the_table_has_no_circles():
+    order = []
+    while len(order) < len(MAY_IMPORT):
+        ready = [name for name in MAY_IMPORT if name not in order and MAY_IMPORT[name] <= set(order)]
+        assert ready, f"these import each other: {sorted(MAY_IMPORT.keys() - set(order))}"
+        order += ready
+
+
+def test_dependencies_go_one_way():
+    found = [fault for path, tree in modules() if path != "__init__.py" for fault in crossings(path, tree)]
+    assert found == []
+
+
+@pytest.mark.parametrize("folder", ["kerazoo", "tests", "benchmarks", "docs"])
+def test_files_are_short(folder):
+    lengths = {
+        path: len((REPOSITORY / folder / path).read_text().splitlines()) for path, _ in modules(REPOSITORY / folder)
+    }
+    assert {path: length for path, length in lengths.items() if length > MAX_LINES} == {}
+
+
+def test_no_file_is_called_utils():
+    vague = {"utils", "util", "helpers", "common", "misc"}
+    assert [path for path, _ in modules() if vague & set(path.removesuffix(".py").split("/"))] == []
+
+
+def banned(path, tree):
+    """What does not work with sizes known only at run time, and what hides a reason, as 'file:line what'."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            name = dotted(node)
+            if name.rpartition(".")[2].startswith("UpSampling"):
+                yield f"{path}:{node.lineno} {name}"
+            if name.endswith(("ops.image.resize", "tf.image.resize")) and not path.startswith(MAY_RESIZE):
+                yield f"{path}:{node.lineno} {name}"
+        elif isinstance(node, ast.Assert):
+            yield f"{path}:{node.lineno} assert"
+        elif isinstance(node, ast.ExceptHandler) and node.type is None:
+            yield f"{path}:{node.lineno} except:"
+
+
+def test_nothing_banned_is_used():
+    """The contract checks are exempt: they are tests, which authors of outside parts run too."""
+    found = [
+        fault for path, tree in modules() if unit(path) not in {"_checks", "testing"} for fault in banned(path, tree)
+    ]
+    assert found == []
+
+
+def test_the_checks_can_fail():
+    source = "from kerazoo.training import train\nimport kerazoo.cli\n"
+    assert list(crossings("layers/a.py", ast.parse(source))) == [
+        "layers/a.py:1 imports training",
+        "layers/a.py:2 imports cli",
+    ]
+    source = "import keras\nkeras.layers.UpSampling2D(2)\nkeras.ops.image.resize(x, (2, 2))\nassert x\n"
+    assert sorted(banned("heads/a.py", ast.parse(source))) == [
+        "heads/a.py:2 keras.layers.UpSampling2D",
+        "heads/a.py:3 keras.ops.image.resize",
+        "heads/a.py:4 assert",
+    ]
+    assert list(banned("layers/resize.py", ast.parse("keras.ops.image.resize(x, (2, 2))"))) == []
