@@ -74,7 +74,7 @@ bench: $(VENV)/.installed
 	$(foreach script,$(wildcard benchmarks/*.py),$(BIN)/python $(script) &&) true
 
 docs-tables: $(VENV)/.installed
-	$(BIN)/python -m docs.tables
+	$(BIN)/python docs/tables.py
 
 clean:
 	rm -rf $(VENV) .ruff_cache .pytest_cache .hypothesis build *.egg-info

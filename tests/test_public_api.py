@@ -84,11 +84,7 @@ def docstring_faults(path, value):
             yield f"{path}: argument {parameter.name} is not described"
     if inspect.isfunction(value):
         returns = inspect.signature(value).return_annotation
-        if (
-            returns not in {None, "None", inspect.Signature.empty, "Self"}
-            and "Returns:" not in text
-            and len(text.split()) > 30
-        ):
+        if returns not in {None, "None", inspect.Signature.empty} and "Args:" in text and "Returns:" not in text:
             yield f"{path}: no Returns"
     if raises(value) and "Raises:" not in text:
         yield f"{path}: raises, and has no Raises"

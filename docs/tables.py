@@ -1,0 +1,80 @@
+"""Write the tables of parts into README.md and the pages of docs/: `make docs-tables`.
+
+A table stands between `<!-- table: decoders -->` and `<!-- end of table -->`. What it says comes from the registries
+and from the docstrings of the modules, so it cannot differ from the code; `tests/test_docs.py` says which is stale.
+"""
+
+import importlib
+import inspect
+import itertools
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parent.parent
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+TABLE = re.compile(r"(<!-- table: (?P<name>\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def render(page: str) -> str:
+    """The text of a page with all its tables made anew."""
+    return TABLE.sub(lambda match: match[1] + TABLES[match["name"]]() + match[3], page)
+
+
+def parts(package: str) -> str:
+    """Table of a registry: names, what the part's module says it is, paper. Variants of one family share a line."""
+    registry = getattr(importlib.import_module(f"kerazoo.{package}"), package.upper())
+    lines = []
+    for module, names in itertools.groupby(registry, key=lambda name: _module(registry[name])):
+        text = inspect.getdoc(sys.modules[module]) or ""
+        paper = re.search(r"https://[\w./-]+[\w/]", text)
+        lines.append((_names(names), _first_sentence(text), f"[paper]({paper[0]})" if paper else ""))
+    return _table(("name", "what it is", "reference"), lines)
+
+
+def commands() -> str:
+    """Table of the command line: each command and the first line of its help."""
+    from typer.main import get_command
+
+    from kerazoo.cli import app
+
+    group = get_command(app).commands  # type: ignore[attr-defined]
+    rows = [(f"`kerazoo {name}`", _first_sentence(command.help)) for name, command in group.items()]
+    return _table(("command", "what it does"), rows)
+
+
+def _module(part: object) -> str:
+    """Name of the module that describes a part, which is a class, a function, or an instance of a class."""
+    return (part if inspect.isclass(part) or inspect.isfunction(part) else type(part)).__module__
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _first_sentence(text: str | None) -> str:
+    paragraph = " ".join((text or "").partition("\n\n")[0].split())
+    return re.split(r"\.(?:\s|$)", paragraph)[0].replace("|", "\\|")
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+TABLES = {
+    **{
+        package: lambda package=package: parts(package)
+        for package in ("encoders", "decoders", "heads", "losses", "metrics", "optimizers")
+    },
+    "commands": commands,
+}
+
+if __name__ == "__main__":
+    for path in PAGES:
+        before = path.read_text()
+        after = render(before)
+        if after != before:
+            path.write_text(after)
+            print(f"rewrote the tables of {path.relative_to(REPOSITORY)}")
