@@ -1,0 +1,5 @@
+"""Pictures and the HTML page of a run."""
+
+from kerazoo.report import html, plots
+
+__all__ = ["html", "plots"]

@@ -1,0 +1,223 @@
+"""Pictures of a run: learning curves and galleries, written as PNG without any global matplotlib state."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kerazoo.report.colors import (
+    ERROR_COLORS,
+    as_mask,
+    class_color,
+    error_kinds,
+    error_map,
+    grow,
+    outline_width,
+    overlay,
+    paint_errors,
+    to_rgb,
+)
+
+__all__ = ["curves", "error_map", "gallery", "overlay"]
+
+_MAX_ROWS = 64
+_INK, _GRID = "#222222", "#DDDDDD"
+_TRAIN, _VALIDATION = "#0072B2", "#D55E00"
+
+
+def curves(metrics_csv: str | Path, path: str | Path) -> Path:
+    """Draw every quantity of a Keras `CSVLogger` file over the epochs, training beside validation.
+
+    Args:
+        metrics_csv: File with a column `epoch` (from 0) and any other columns; `val_x` is drawn in the panel of `x`.
+            Cells that are empty or no number are gaps; of an epoch written twice (after a resume) the last row counts.
+        path: PNG to write; missing directories are made.
+
+    Returns: `path`.
+    Raises: FileNotFoundError if `metrics_csv` is missing; ValueError if it has no epoch or no quantity to draw.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    epochs, columns = read_metrics(metrics_csv)
+    names = list(dict.fromkeys(column.removeprefix("val_") for column in columns))
+    names.sort(key=lambda name: (name != "loss", name == "learning_rate"))  # loss first, learning rate last
+    across = min(3, len(names))
+    down = -(-len(names) // across)
+    figure = Figure(figsize=(4.2 * across, 3.1 * down), dpi=110, layout="constrained", facecolor="white")
+    for position, name in enumerate(names):
+        axes = figure.add_subplot(down, across, position + 1)
+        both = name in columns and f"val_{name}" in columns
+        for column, label, color in ((name, "training", _TRAIN), (f"val_{name}", "validation", _VALIDATION)):
+            if column in columns:
+                marker = "o" if np.isfinite(columns[column]).sum() < 15 else None
+                shown = np.isfinite(columns[column])  # a line across the epochs that were not measured
+                axes.plot(
+                    epochs[shown], columns[column][shown], color=color, label=label, marker=marker, ms=3.5, lw=1.8
+                )
+        axes.set_title(_words(name), loc="left", fontsize=11, color=_INK, parse_math=False)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if name == "learning_rate" and np.nanmin(columns[name]) > 0:
+            axes.set_yscale("log")
+        if both or name not in columns:
+            axes.legend(frameon=False, fontsize=9)
+        axes.grid(color=_GRID, lw=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=9)
+    return _save(figure, path)
+
+
+def gallery(
+    rows: Sequence[Mapping], path: str | Path, *, class_names: Sequence[str] | None = None, title: str | None = None
+) -> Path:
+    """Draw cases one under the other: image, truth, prediction and error map, and the probability if every row has one.
+
+    Args:
+        rows: One mapping per case, at most 64: `image` `(H, W)` or `(H, W, C)` of any numeric dtype; `truth` and
+            `prediction` `(H, W)` class ids; optionally `probability`, float `(H, W)` of the foreground or `(H, W, C)`
+            of the classes; and `title` (or `id`), to which the Dice coefficient is added. Sizes and channels may differ
+            from row to row.
+        path: PNG to write; missing directories are made.
+        class_names: Names of all classes from id 0, the background, on; shown in the legend if there are several
+            foreground classes.
+        title: Line above the pictures, or None.
+
+    Returns: `path`.
+    Raises: ValueError if there is no row or too many, or if the sizes inside a row differ.
+    """
+    from matplotlib.figure import Figure
+
+    if not 1 <= len(rows) <= _MAX_ROWS:
+        raise ValueError(f"`rows` must hold 1 to {_MAX_ROWS} cases; received {len(rows)}. Draw several galleries.")
+    with_probability = all(row.get("probability") is not None for row in rows)
+    headings = ["image", "truth", "prediction", "errors"] + ["probability"] * with_probability
+    panel, caption, top, bottom = 2.3, 0.3, 0.45 + 0.3 * bool(title), 0.6  # inches
+    heights = [panel * float(np.clip(row_shape[0] / row_shape[1], 0.3, 1.2)) for row_shape in map(_size, rows)]
+    width = (panel + 0.06) * len(headings) + 0.12
+    height = top + sum(heights) + caption * len(rows) + bottom
+    figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
+    if title:
+        figure.text(0.08 / width, 1 - 0.12 / height, title, fontsize=13, weight="bold", va="top", parse_math=False)
+    classes: set[int] = set()
+    y = height - top
+    for row, row_height in zip(rows, heights, strict=True):
+        truth, prediction = as_mask(row["truth"], "truth"), as_mask(row["prediction"], "prediction")
+        classes |= {int(i) for i in np.unique(np.stack([truth.ravel(), prediction.ravel()])) if i > 0}
+        y -= caption
+        name = _shorten(str(row.get("title") or row.get("id") or ""))
+        label = f"{name}    {describe(truth, prediction)}".strip()
+        figure.text(0.08 / width, (y + 0.07) / height, label, fontsize=9.5, color=_INK, va="bottom", parse_math=False)
+        y -= row_height
+        for position, picture in enumerate(_panels(row, truth, prediction, with_probability)):
+            left = (0.08 + position * (panel + 0.06)) / width
+            axes = figure.add_axes((left, y / height, panel / width, row_height / height))
+            axes.imshow(picture, cmap="inferno", vmin=0, vmax=1, interpolation="auto")
+            axes.set_axis_off()
+    for position, heading in enumerate(headings):
+        x = (0.08 + position * (panel + 0.06)) / width
+        figure.text(x, 1 - (top - 0.1) / height, heading, fontsize=11, color="#555555", va="bottom")
+    _legend(figure, sorted(classes), class_names)
+    return _save(figure, path)
+
+
+def describe(truth: np.ndarray, prediction: np.ndarray) -> str:
+    """One case in words: its Dice coefficient, or on an empty image what was falsely found there.
+
+    With several foreground classes it is the mean over those of the truth or the prediction.
+    """
+    truth, prediction = as_mask(truth, "truth"), as_mask(prediction, "prediction")
+    false_pixels = int(np.count_nonzero(prediction))
+    if not truth.any():
+        return f"empty, {false_pixels} false-positive px" if false_pixels else "empty, nothing found"
+    classes = [i for i in np.union1d(np.unique(truth), np.unique(prediction)) if i > 0]
+    overlap = [2 * np.count_nonzero((truth == i) & (prediction == i)) for i in classes]
+    total = [np.count_nonzero(truth == i) + np.count_nonzero(prediction == i) for i in classes]
+    return f"Dice {np.mean(np.divide(overlap, total)):.2f}"
+
+
+def read_metrics(metrics_csv: str | Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Epochs, counted from 1, and the columns of a `CSVLogger` file that hold at least one finite number.
+
+    Raises: FileNotFoundError, or ValueError if there is nothing in it.
+    """
+    path = Path(metrics_csv)
+    if not path.is_file():
+        raise FileNotFoundError(f"`metrics_csv` {path.name!r} does not exist. It is written during training.")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = {row["epoch"]: row for row in csv.DictReader(file) if row.get("epoch") not in (None, "", "epoch")}
+    names = list(dict.fromkeys(name for row in rows.values() for name in row if name and name != "epoch"))
+    columns = {name: np.array([_number(row.get(name)) for row in rows.values()]) for name in names}
+    columns = {name: values for name, values in columns.items() if np.isfinite(values).any()}
+    if not columns:
+        raise ValueError(f"`metrics_csv` {path.name!r} has no finished epoch, so there is nothing to draw.")
+    return np.array([int(float(epoch)) + 1 for epoch in rows]), columns
+
+
+def _panels(row: Mapping, truth: np.ndarray, prediction: np.ndarray, with_probability: bool) -> list[np.ndarray]:
+    image = row["image"]
+    kinds = grow(error_kinds(truth, prediction), outline_width(truth.shape) - 1)  # single pixels survive a thumbnail
+    panels = [to_rgb(image), overlay(image, truth), overlay(image, prediction), paint_errors(kinds, image)]
+    if with_probability:
+        panels.append(_foreground(np.asarray(row["probability"], "float32")))
+    return panels
+
+
+def _foreground(probability: np.ndarray) -> np.ndarray:
+    """`(H, W)` largest foreground probability from `(H, W)`, `(H, W, 1)` or, with the background first, `(H, W, C)`."""
+    if probability.ndim == 2:
+        return probability
+    return probability[..., 0] if probability.shape[-1] == 1 else probability[..., 1:].max(axis=-1)
+
+
+def _legend(figure, classes: list[int], class_names: Sequence[str] | None) -> None:
+    from matplotlib.patches import Patch
+
+    names = list(class_names or ())
+    errors = [(kind, color) for kind, color in ERROR_COLORS.items() if kind != "wrong class" or len(classes) > 1]
+    groups = [("errors:", errors)]
+    if len(classes) > 1:
+        groups.append(("classes:", [(names[i] if i < len(names) else str(i), class_color(i)) for i in classes]))
+    for line, (heading, entries) in enumerate(reversed(groups)):
+        handles = [Patch(facecolor="none", edgecolor="none", label=heading)]
+        handles += [Patch(facecolor=color, edgecolor="#888888", label=name) for name, color in entries]
+        legend = figure.legend(
+            handles=handles,
+            loc="lower left",
+            bbox_to_anchor=(-0.02, line * 0.24 / figure.get_figheight()),
+            ncols=len(handles),
+            frameon=False,
+            fontsize=9,
+            columnspacing=1.2,
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+
+
+def _size(row: Mapping) -> tuple[int, int]:
+    height, width = np.shape(row["image"])[:2]
+    return height, width
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _shorten(text: str, limit: int = 60) -> str:
+    return text if len(text) <= limit else f"{text[: limit // 2 - 1]}…{text[-limit // 2 :]}"
+
+
+def _number(cell: str | None) -> float:
+    try:
+        return float(cell) if cell is not None else np.nan
+    except ValueError:  # CSVLogger writes NA for what was not measured in an epoch
+        return np.nan
+
+
+def _save(figure, path: str | Path) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png", metadata={"Software": None})
+    return path

@@ -1,0 +1,205 @@
+"""Pictures and the HTML page: right colours, any image, no leak, nothing from the network."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kerazoo.report import html, plots
+from kerazoo.report.colors import CLASS_COLORS, ERROR_COLORS, hex_to_rgb, to_rgb
+
+
+def test_error_map_paints_each_kind_of_error():
+    truth, prediction = np.array([[0, 1, 0, 1, 2]]), np.array([[0, 1, 1, 0, 1]])
+    painted = plots.error_map(truth, prediction)
+    kinds = ["correct", "false positive", "false negative", "wrong class"]
+    assert painted.shape == (1, 5, 3)
+    assert painted.dtype == np.uint8
+    assert painted[0, 0].tolist() == [0, 0, 0]
+    assert painted[0, 1:].tolist() == [hex_to_rgb(ERROR_COLORS[kind]).tolist() for kind in kinds]
+
+
+def test_classes_and_errors_share_no_color():
+    assert not set(CLASS_COLORS) & set(ERROR_COLORS.values())
+
+
+def test_overlay_outlines_outside_and_leaves_the_rest():
+    image = np.full((9, 9), 100, "uint8")
+    mask = np.zeros((9, 9), "uint8")
+    mask[4, 4] = 1
+    painted = plots.overlay(image, mask)
+    color = hex_to_rgb(CLASS_COLORS[0])
+    assert (painted[3, 4] == color).all()  # outline
+    assert not (painted[4, 4] == color).all()  # tinted, not covered
+    assert not (painted[4, 4] == 100).all()
+    assert (painted[0] == 100).all()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.arange(12, dtype="uint16").reshape(3, 4) * 5000,
+        np.linspace(-1, 1, 12, dtype="float32").reshape(3, 4, 1),
+        np.array([[np.nan, np.inf, 1.0, 2.0]], "float32"),
+        np.zeros((3, 4, 2), "int16"),
+        np.arange(48, dtype="float64").reshape(3, 4, 4),
+    ],
+    ids=["uint16", "float", "not-finite", "two-channels", "rgba"],
+)
+def test_any_image_can_be_shown(image):
+    shown = to_rgb(image)
+    assert shown.shape == (*image.shape[:2], 3)
+    assert shown.dtype == np.uint8
+    if np.ptp(image[np.isfinite(image)]) > 0:
+        assert np.ptp(shown) > 200
+
+
+def test_uint8_is_shown_as_it_is():
+    image = np.array([[[1, 2, 3]]], "uint8")
+    assert to_rgb(image).tolist() == image.tolist()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: plots.overlay(np.zeros((4, 4)), np.zeros((4, 5))), r"`image` and `mask` must have the same height"),
+        (lambda: plots.error_map(np.zeros((4, 4)), np.zeros((5, 4))), r"`truth` and `prediction` must have the same"),
+        (lambda: plots.error_map(np.zeros((4, 4, 2)), np.zeros((4, 4))), r"`truth` must hold class ids of shape"),
+        (lambda: to_rgb(np.zeros((0, 4))), r"`image` must have shape"),
+        (lambda: plots.gallery([], "never.png"), r"`rows` must hold 1 to 64 cases; received 0"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction", "words"),
+    [
+        ([[0, 0]], [[0, 0]], "empty, nothing found"),
+        ([[0, 0]], [[1, 0]], "empty, 1 false-positive px"),
+        ([[1, 1]], [[1, 0]], "Dice 0.67"),
+        ([[1, 2]], [[1, 1]], "Dice 0.33"),  # mean of 2/3 and 0
+    ],
+)
+def test_cases_are_described(truth, prediction, words):
+    assert plots.describe(np.array(truth), np.array(prediction)) == words
+
+
+def test_gallery_takes_any_mixture_of_images(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for size, dtype in (((40, 64), "uint8"), ((64, 20, 3), "uint16"), ((30, 30, 1), "float32")):
+        mask = np.zeros(size[:2], "uint8")
+        mask[4:9, 5:12] = len(rows)
+        image = (255 * rng.random(size)).astype(dtype)
+        rows.append({"image": image, "truth": mask, "prediction": np.roll(mask, 2), "id": "$x_$ <b>"})
+    written = plots.gallery(rows, tmp_path / "new" / "gallery.png", class_names=["background", "crack", "fray"])
+    picture = np.asarray(Image.open(written).convert("RGB"))
+    assert picture.std() > 20
+    for color in (ERROR_COLORS["false positive"], ERROR_COLORS["false negative"], CLASS_COLORS[0], CLASS_COLORS[1]):
+        assert (np.abs(picture.astype(int) - hex_to_rgb(color)).max(axis=-1) < 12).sum() > 20, color
+
+
+METRICS = "epoch,loss,val_loss,iou,val_iou\n0,1.0,1.1,0.1,NA\n1,0.5,0.7,0.3,0.2\n"
+
+
+def test_curves_skip_gaps_and_keep_the_last_of_a_repeated_epoch(tmp_path):
+    (tmp_path / "metrics.csv").write_text(METRICS + "1,0.4,0.6,0.4,0.25\n2,0.3,0.5,0.5,0.3\n")
+    epochs, columns = plots.read_metrics(tmp_path / "metrics.csv")
+    assert epochs.tolist() == [1, 2, 3]
+    assert columns["loss"].tolist() == [1.0, 0.4, 0.3]
+    assert np.isnan(columns["val_iou"][0])
+    written = plots.curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
+    assert np.asarray(Image.open(written).convert("L")).std() > 5
+
+
+def test_curves_without_an_epoch_say_so(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,loss\n")
+    with pytest.raises(ValueError, match="no finished epoch"):
+        plots.curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        plots.curves(tmp_path / "absent.csv", tmp_path / "curves.png")
+
+
+@pytest.fixture
+def run(tmp_path):
+    directory = tmp_path / "run-1"
+    (directory / "gallery").mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(directory / "gallery" / "worst.png")
+    per_image = [
+        {"id": "<script>alert(1)</script>", "dice": 0.1, "false_positives": 3, "false_negatives": 4},
+        {"id": "fine", "dice": 0.9, "false_positives": 0, "false_negatives": 1},
+    ]
+    evaluation = {
+        "split": "test",
+        "metrics": {"iou": {"value": 0.7123, "low": 0.65, "high": 0.76}, "empty_false_positive_pixels": 12.5},
+        "trivial": {"iou": {"value": 0.0123}, "empty_false_positive_pixels": 4096.0},
+        "per_image": per_image,
+    }
+    (directory / "evaluation.json").write_text(json.dumps(evaluation))
+    (directory / "recipe.yaml").write_text("data: {root: /home/jane roe/tiles, image_size: [64, 64]}\nseed: 3\n")
+    (directory / "split.csv").write_text("id,split,foreground\na,train,1\nb,train,0\nc,test,1\n")
+    return directory
+
+
+def test_report_shows_numbers_beside_the_trivial_predictor(run):
+    page = html.write(run).read_text(encoding="utf-8")
+    for text in ("0.712", "0.650 – 0.760", "0.012", "12.5", "image_size", "1 (50.0 %)"):
+        assert text in page
+    body = page[page.index("</nav>") :]
+    assert body.index("Foreground IoU") < body.index("Worst cases") < body.index("All metrics")
+    assert not list(run.glob("*.part"))
+
+
+def test_report_is_self_contained_and_escaped(run):
+    page = html.write(run).read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert set(re.findall(r'(?:src|href)="([^"#:]*)[:"]', page)) <= {"data"}
+    assert "http" not in page.replace("http-equiv", "")
+    assert "default-src 'none'" in page
+
+
+def test_report_hides_paths_and_names_what_is_missing(run):
+    page = html.write(run).read_text(encoding="utf-8")
+    assert "jane" not in page
+    assert "…/tiles" in page
+    assert str(run.parent) not in page
+    assert "environment.json" in page
+    assert "metrics.csv" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("/home/jane roe/data.csv", "…/data.csv"),
+        ("C:\\Users\\jane\\x.png", "…/x.png"),
+        ("cannot read '/home/jane/a.png': truncated", "cannot read '…/a.png': truncated"),
+        ("tiles/a.png and https://arxiv.org/abs/1 and 3/4", "tiles/a.png and https://arxiv.org/abs/1 and 3/4"),
+    ],
+)
+def test_absolute_paths_are_cut(text, hidden):
+    assert html.hide_paths(text) == hidden
+
+
+def test_worst_cases_come_first():
+    rows = [
+        {"id": 1, "dice": 0.5},
+        {"id": 2, "dice": 0.0, "false_positives": 1},
+        {"id": 3, "dice": 0.0, "false_positives": 9},
+    ]
+    assert [row["id"] for row in html.worst_cases([*rows, {"id": 4, "dice": None}])] == [3, 2, 1, 4]
+
+
+def test_no_run_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is no directory"):
+        html.write(tmp_path / "absent")
+    with pytest.raises(FileNotFoundError, match="it is no run"):
+        html.write(tmp_path)
+    (tmp_path / "evaluation.json").write_text("{")
+    with pytest.raises(ValueError, match=r"evaluation\.json of the run .* cannot be read"):
+        html.write(tmp_path)
