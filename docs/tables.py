@@ -7,10 +7,12 @@ and from the docstrings of the modules, so it cannot differ from the code; `test
 import importlib
 import inspect
 import itertools
+import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 REPOSITORY = Path(__file__).parent.parent
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -44,6 +46,59 @@ def commands() -> str:
     return _table(("command", "what it does"), rows)
 
 
+def recipe() -> str:
+    """Table of the fields of a recipe: default and meaning, from the docstrings of its sections."""
+    from kerazoo.training.recipe import Recipe
+
+    return _table(("field", "default", "meaning"), _fields(Recipe))
+
+
+def losses_on_empty_images() -> str:
+    """Table of what each loss gives for an image without foreground: value, and gradient that reaches the model."""
+    import keras
+    import numpy as np
+    from keras import ops
+
+    from kerazoo.losses import LOSSES
+
+    keras.config.set_dtype_policy("float32")
+    truth = np.zeros((1, 8, 8), "int32")
+    rows = []
+    for name in LOSSES:
+        loss = LOSSES.create(name)
+        values = [
+            float(ops.convert_to_numpy(loss(truth, np.full((1, 8, 8, 1), logit, "float32")))) for logit in (-6, 0, 6)
+        ]
+        rows.append((f"`{name}`", *(f"{value:.4f}" for value in values)))
+    return _table(("loss", "says nothing is there (p = 0.002)", "undecided (p = 0.5)", "says all is (p = 0.998)"), rows)
+
+
+def _fields(section: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Rows of a section of the recipe, and of the sections inside it."""
+    from kerazoo.training.recipe import Part
+
+    described = _arguments(section)
+    for name, field in section.model_fields.items():
+        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if inspect.isclass(kind)]
+        inner = [
+            kind
+            for kind in kinds
+            if hasattr(kind, "model_fields") and kind.model_fields.keys() != Part.model_fields.keys()
+        ]
+        if not inner or field.default is None:
+            default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
+            yield f"`{prefix}{name}`", default, described.get(name) or _first_sentence(inspect.getdoc(section))
+        if inner:
+            yield from _fields(inner[0], f"{prefix}{name}.")
+
+
+def _arguments(documented: object) -> dict[str, str]:
+    """What the Args section of a docstring says about each name."""
+    _, _, section = (inspect.getdoc(documented) or "").partition("Args:\n")
+    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()).rstrip(".").replace("|", "\\|") for name, text in found}
+
+
 def _module(part: object) -> str:
     """Name of the module that describes a part, which is a class, a function, or an instance of a class."""
     return (part if inspect.isclass(part) or inspect.isfunction(part) else type(part)).__module__
@@ -69,6 +124,8 @@ TABLES = {
         for package in ("encoders", "decoders", "heads", "losses", "metrics", "optimizers")
     },
     "commands": commands,
+    "recipe": recipe,
+    "losses_on_empty_images": losses_on_empty_images,
 }
 
 if __name__ == "__main__":
