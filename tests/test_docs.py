@@ -7,6 +7,7 @@ import tomllib
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from source_tree import REPOSITORY
 
@@ -69,7 +70,7 @@ def test_a_stale_table_is_noticed():
 def test_quick_start_runs_as_typed(monkeypatch, tiles):
     """The first block of the README, with smaller numbers, on a folder of images as the README describes it."""
     code, *others = blocks(README, "python")
-    assert others == [], "run these too"
+    assert others == []
     for figure, smaller in SMALLER.items():
         assert figure in code
         code = code.replace(figure, smaller)
@@ -78,6 +79,22 @@ def test_quick_start_runs_as_typed(monkeypatch, tiles):
     exec(compile(code, "README.md", "exec"), scope)
     assert len(scope["train"]) + len(scope["val"]) + len(scope["test"]) == len(scope["source"])
     assert {"iou", "val_iou"} <= scope["model"].history.history.keys()
+
+
+@pytest.mark.parametrize("page", [name for name in TEXTS if name != "README.md" and blocks(TEXTS[name], "python")])
+def test_code_of_the_pages_runs(page, tmp_path, monkeypatch):
+    """All Python blocks of a page, one after the other."""
+    monkeypatch.chdir(tmp_path)
+    exec(compile("\n".join(blocks(TEXTS[page], "python")), page, "exec"), {})
+
+
+def test_recipes_of_the_pages_are_valid():
+    from kerazoo.training.recipe import Recipe
+
+    recipes = [block for text in TEXTS.values() for block in blocks(text, "yaml")]
+    assert recipes
+    for block in recipes:
+        Recipe.parse(yaml.safe_load(block))
 
 
 def test_commands_of_the_pages_exist():
