@@ -1,0 +1,270 @@
+"""What our metrics share: logits to predicted ids, ignored pixels, and the streaming confusion matrix."""
+
+import abc
+import math
+from typing import Any, Literal, get_args
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerazoo.labels import Labels, check_ignore_class, has_foreground, read
+from kerazoo.metrics._counts import Counter
+from kerazoo.types import Tensor
+
+Images = Literal["non_empty", "all"]
+Average = Literal["foreground"] | None
+
+
+class Metric(keras.metrics.Metric, abc.ABC):
+    """Metric of logits and class ids that counts whole pixels or images, so the result does not depend on batches.
+
+    Ignored pixels count nowhere, neither as truth nor as prediction. Ids outside of the classes make the result NaN.
+
+    Args:
+        threshold: A pixel is foreground if its sigmoid probability is greater. Only for one logit; of K logits the
+            largest wins (the first of equals).
+        ignore_class: Id of pixels that count nowhere, or None.
+        name: Name of the metric.
+        dtype: As in `keras.metrics.Metric`; counts are whole numbers and results float32 in any case.
+
+    Raises:
+        ValueError: `threshold` is not in (0, 1), or `ignore_class` not one id.
+    """
+
+    def __init__(
+        self,
+        *,
+        threshold: float = 0.5,
+        ignore_class: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        super().__init__(name=name, dtype=dtype)
+        if not 0 < threshold < 1:
+            raise ValueError(
+                f"{type(self).__name__} takes a probability in (0, 1) as `threshold`, received {threshold}."
+            )
+        self.threshold = float(threshold)
+        self.ignore_class = check_ignore_class(ignore_class, type(self).__name__)
+        self.outside = Counter(self, 1, "outside")
+
+    @abc.abstractmethod
+    def update(self, labels: Labels, predicted: Tensor) -> None:
+        """Count one batch.
+
+        Args:
+            labels: Class ids.
+            predicted: `(B, ...)` int32 ids; 0 at ignored pixels.
+        """
+
+    @abc.abstractmethod
+    def compute(self) -> Tensor:
+        """The result, from the counts."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Count one batch.
+
+        Args:
+            y_true: `(B, H, W)` or `(B, H, W, 1)` class ids.
+            y_pred: `(B, H, W, C)` logits.
+            sample_weight: None; whole pixels and images are counted.
+
+        Raises:
+            ValueError: shapes do not fit, there are weights, or a threshold is set for several logits.
+        """
+        reader = type(self).__name__
+        if sample_weight is not None:
+            raise ValueError(
+                f"{reader} counts whole pixels and images and takes no `sample_weight`. Compile it under `metrics`, "
+                "not `weighted_metrics`, and leave pixels out with `ignore_class`."
+            )
+        labels, logits = read(y_true, y_pred, ignore_class=self.ignore_class, reader=reader)
+        if logits.shape[-1] > 1 and self.threshold != 0.5:
+            raise ValueError(
+                f"{reader} has threshold={self.threshold}, which is for models with one logit; received "
+                f"{logits.shape[-1]} logits per pixel, of which the largest wins. Leave `threshold` out."
+            )
+        self.outside.add(ops.reshape(ops.sum(ops.cast(labels.outside, "int32")), (1,)))
+        self.update(labels, predicted_ids(logits, labels, self.threshold))
+
+    def result(self) -> Tensor:
+        """The metric over everything seen since the last reset."""
+        result = self.compute()
+        return ops.where(self.outside.value()[0] > 0, math.nan * ops.ones_like(result), result)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "threshold": self.threshold, "ignore_class": self.ignore_class}
+
+
+class PixelMetric(Metric):
+    """Metric on the confusion matrix of all pixels of all images that take part.
+
+    Args:
+        num_classes: As the model's: 1 for one logit with mask ids {0, 1}, else K with ids 0..K-1, 0 the background.
+        images: "non_empty": only images with a foreground pixel take part. "all": also empty ones, whose false
+            positives then count.
+        threshold: See `Metric`.
+        ignore_class: See `Metric`.
+        name: Name of the metric.
+        dtype: See `Metric`.
+
+    Raises:
+        ValueError: `num_classes` is not at least 1 or `images` is unknown.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        images: Images,
+        threshold: float = 0.5,
+        ignore_class: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        super().__init__(threshold=threshold, ignore_class=ignore_class, name=name, dtype=dtype)
+        if isinstance(num_classes, bool) or int(num_classes) != num_classes or num_classes < 1:
+            raise ValueError(f"{type(self).__name__} takes `num_classes` of at least 1, received {num_classes!r}.")
+        if images not in get_args(Images):
+            raise ValueError(f"{type(self).__name__} takes `images` one of {get_args(Images)}, received {images!r}.")
+        self.num_classes, self.images = int(num_classes), images
+        self.num_ids = max(2, self.num_classes)
+        self.confusion = Counter(self, self.num_ids**2, "confusion")
+
+    def update(self, labels: Labels, predicted: Tensor) -> None:
+        """Count pixels by true and predicted id."""
+        if labels.num_ids != self.num_ids:
+            raise ValueError(
+                f"{type(self).__name__}(num_classes={self.num_classes}) needs {self.num_classes} logits per pixel, "
+                f"received a model with mask ids 0..{labels.num_ids - 1}."
+            )
+        counts = ops.logical_and(labels.valid, ops.logical_not(labels.outside))
+        if self.images == "non_empty":
+            taking_part = ops.reshape(has_foreground(labels), (-1,) + (1,) * len(labels.space))
+            counts = ops.logical_and(counts, taking_part)
+        cells = self.num_ids**2  # the last segment takes what does not count
+        cell = ops.reshape(ops.where(counts, labels.ids * self.num_ids + predicted, cells), (-1,))
+        self.confusion.add(ops.segment_sum(ops.ones_like(cell), cell, num_segments=cells + 1)[:-1])
+
+    def matrix(self) -> Tensor:
+        """`(K, K)` float32 pixel counts, rows the truth, columns the prediction."""
+        return ops.reshape(self.confusion.value(), (self.num_ids, self.num_ids))
+
+    def counts(self) -> np.ndarray:
+        """`(K, K)` int64 exact pixel counts, rows the truth, columns the prediction; outside of compiled code."""
+        return self.confusion.exact().reshape(self.num_ids, self.num_ids)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "num_classes": self.num_classes, "images": self.images}
+
+
+class ClassMetric(PixelMetric):
+    """Pixel metric with a value per class.
+
+    Args:
+        num_classes: See `PixelMetric`.
+        images: See `PixelMetric`.
+        average: "foreground": mean over the foreground classes whose value is defined, 0 if none is. None: a vector,
+            one entry per mask id (the background first, also for one logit), 0 where it is not defined.
+        threshold: See `Metric`.
+        ignore_class: See `Metric`.
+        name: Name of the metric.
+        dtype: See `Metric`.
+
+    Raises:
+        ValueError: `average` is unknown.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        images: Images,
+        average: Average = "foreground",
+        threshold: float = 0.5,
+        ignore_class: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        super().__init__(
+            num_classes, images=images, threshold=threshold, ignore_class=ignore_class, name=name, dtype=dtype
+        )
+        if average not in ("foreground", None):
+            raise ValueError(f"{type(self).__name__} takes `average` 'foreground' or None, received {average!r}.")
+        self.average = average
+
+    @abc.abstractmethod
+    def ratio(self, hits: Tensor, false_positives: Tensor, false_negatives: Tensor) -> tuple[Tensor, Tensor]:
+        """Numerator and denominator for each class, from `(K,)` pixel counts; undefined where the latter is 0."""
+
+    def compute(self) -> Tensor:
+        """Mean over the foreground classes, or the vector."""
+        numerator, denominator = self._ratio()
+        values = ops.divide_no_nan(numerator, denominator)
+        if self.average is None:
+            return values
+        defined = ops.cast(denominator[1:] > 0, values.dtype)
+        return ops.divide_no_nan(ops.sum(values[1:] * defined), ops.sum(defined))
+
+    def per_class(self) -> np.ndarray:
+        """`(K,)` float64 values, one per mask id, background first; NaN where not defined. Outside of compiled code."""
+        numerator, denominator = (np.asarray(ops.convert_to_numpy(part), np.float64) for part in self._ratio())
+        return np.divide(numerator, denominator, out=np.full(self.num_ids, np.nan), where=denominator > 0)
+
+    def _ratio(self) -> tuple[Tensor, Tensor]:
+        matrix = self.matrix()
+        hit = ops.eye(self.num_ids, dtype=matrix.dtype)
+        wrong = matrix * (1.0 - hit)  # never `total - hits`: float32 would lose the small classes
+        return self.ratio(ops.sum(matrix * hit, axis=0), ops.sum(wrong, axis=0), ops.sum(wrong, axis=1))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "average": self.average}
+
+
+class ImageMetric(Metric):
+    """Metric of what is predicted for whole images; an image is positive with at least `min_area` foreground pixels.
+
+    The truth is positive with one foreground pixel.
+
+    Args:
+        min_area: Foreground pixels, of any class, from which on an image is predicted positive.
+        threshold: See `Metric`.
+        ignore_class: See `Metric`.
+        name: Name of the metric.
+        dtype: See `Metric`.
+
+    Raises:
+        ValueError: `min_area` is not at least 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        min_area: int = 1,
+        threshold: float = 0.5,
+        ignore_class: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        super().__init__(threshold=threshold, ignore_class=ignore_class, name=name, dtype=dtype)
+        if int(min_area) != min_area or min_area < 1:
+            raise ValueError(f"{type(self).__name__} takes `min_area` of at least 1 pixel, received {min_area}.")
+        self.min_area = int(min_area)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "min_area": self.min_area}
+
+
+def predicted_ids(logits: Tensor, labels: Labels, threshold: float) -> Tensor:
+    """`(B, ...)` int32 ids that float32 `logits` `(B, ..., C)` predict; 0 at ignored pixels."""
+    if logits.shape[-1] == 1:
+        ids = ops.cast(logits[..., 0] > math.log(threshold / (1.0 - threshold)), "int32")
+    else:
+        ids = ops.cast(ops.argmax(logits, axis=-1), "int32")
+    return ops.where(labels.valid, ids, 0)
+
+
+def sizes(ids: Tensor, labels: Labels) -> Tensor:
+    """`(B,)` int32 foreground pixels of each image; ignored pixels must have id 0."""
+    return ops.sum(ops.cast(ids > 0, "int32"), axis=labels.space)

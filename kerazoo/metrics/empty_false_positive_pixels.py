@@ -1,0 +1,54 @@
+"""False positives where nothing is there."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerazoo.labels import Labels, has_foreground
+from kerazoo.metrics._base import Metric, sizes
+from kerazoo.metrics._counts import Counter
+from kerazoo.types import Tensor
+
+
+@keras.saving.register_keras_serializable("kerazoo", name="metrics.EmptyFalsePositivePixels")
+class EmptyFalsePositivePixels(Metric):
+    """Mean number of pixels predicted as foreground (any class) per empty image; 0 if there was no empty image.
+
+    Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits.
+
+    Args:
+        threshold: Probability above which a pixel is foreground; for one logit only.
+        ignore_class: Id of pixels that count nowhere, or None. An image with ignored pixels is empty if the rest is.
+        name: Name of the metric.
+        dtype: As in `keras.metrics.Metric`.
+
+    Raises:
+        ValueError: an argument is outside its range, or shapes do not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        threshold: float = 0.5,
+        ignore_class: int | None = None,
+        name: str | None = "empty_false_positive_pixels",
+        dtype: Any = None,
+    ):
+        super().__init__(threshold=threshold, ignore_class=ignore_class, name=name, dtype=dtype)
+        self.totals = Counter(self, 2, "totals")
+
+    def update(self, labels: Labels, predicted: Tensor) -> None:
+        """Count predicted pixels of empty images, and empty images."""
+        empty = ops.cast(ops.logical_not(has_foreground(labels)), "int32")
+        self.totals.add(ops.stack([ops.sum(empty * sizes(predicted, labels)), ops.sum(empty)]))
+
+    def compute(self) -> Tensor:
+        """Pixels per empty image."""
+        pixels, images = self.totals.value()[0], self.totals.value()[1]
+        return ops.divide_no_nan(pixels, images)
+
+    def counts(self) -> np.ndarray:
+        """`(2,)` int64: false positive pixels on empty images, and empty images; outside of compiled code."""
+        return self.totals.exact()

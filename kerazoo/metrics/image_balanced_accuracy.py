@@ -1,0 +1,61 @@
+"""Balanced accuracy of images, empty or not (Brodersen et al., 2010, https://doi.org/10.1109/ICPR.2010.764)."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerazoo.labels import Labels, has_foreground
+from kerazoo.metrics._base import ImageMetric, sizes
+from kerazoo.metrics._counts import Counter
+from kerazoo.types import Tensor
+
+
+@keras.saving.register_keras_serializable("kerazoo", name="metrics.ImageBalancedAccuracy")
+class ImageBalancedAccuracy(ImageMetric):
+    """½ (TP / P + TN / N) over images; P have a foreground pixel of any class, N are empty.
+
+    An image is predicted positive with at least `min_area` foreground pixels. If all images are of one kind, the result
+    is the recall of that kind; 0 before any image.
+
+    Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits.
+
+    Args:
+        min_area: Foreground pixels from which on an image is predicted positive, at least 1.
+        threshold: Probability above which a pixel is foreground; for one logit only.
+        ignore_class: Id of pixels that count nowhere, or None.
+        name: Name of the metric.
+        dtype: As in `keras.metrics.Metric`.
+
+    Raises:
+        ValueError: an argument is outside its range, or shapes do not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        min_area: int = 1,
+        threshold: float = 0.5,
+        ignore_class: int | None = None,
+        name: str | None = "image_balanced_accuracy",
+        dtype: Any = None,
+    ):
+        super().__init__(min_area=min_area, threshold=threshold, ignore_class=ignore_class, name=name, dtype=dtype)
+        self.confusion = Counter(self, 4, "confusion")
+
+    def update(self, labels: Labels, predicted: Tensor) -> None:
+        """Count images by truth and prediction."""
+        cell = ops.where(has_foreground(labels), 2, 0) + ops.where(sizes(predicted, labels) >= self.min_area, 1, 0)
+        self.confusion.add(ops.sum(ops.one_hot(cell, 4, dtype="int32"), axis=0))
+
+    def compute(self) -> Tensor:
+        """Mean recall of the kinds of images that occur."""
+        matrix = ops.reshape(self.confusion.value(), (2, 2))
+        total = ops.sum(matrix, axis=1)
+        recall = ops.divide_no_nan(ops.stack([matrix[0, 0], matrix[1, 1]]), total)
+        return ops.divide_no_nan(ops.sum(recall), ops.sum(ops.cast(total > 0, recall.dtype)))
+
+    def counts(self) -> np.ndarray:
+        """`(2, 2)` int64 images, [[TN, FP], [FN, TP]]; outside of compiled code."""
+        return self.confusion.exact().reshape(2, 2)

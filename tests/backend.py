@@ -1,0 +1,42 @@
+"""Gradients and compilation on whichever backend the tests run, in NumPy terms."""
+
+import keras
+import numpy as np
+
+
+def value_and_gradient(function, x):
+    """Value (NumPy) of a scalar `function` of one tensor at `x`, and its gradient with the shape of `x`."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        point = tf.Variable(x)
+        with tf.GradientTape() as tape:
+            value = function(point)
+        gradient = tape.gradient(value, point)
+    elif backend == "jax":
+        import jax
+
+        value, gradient = jax.value_and_grad(function)(jax.numpy.asarray(x))
+    else:
+        import torch
+
+        point = torch.tensor(x, requires_grad=True)
+        value = function(point)
+        (gradient,) = torch.autograd.grad(value, point, allow_unused=True)
+    assert gradient is not None, "the value does not depend on x at all"
+    return keras.ops.convert_to_numpy(value), np.asarray(keras.ops.convert_to_numpy(gradient))
+
+
+def compiled(function):
+    """`function` of tensors, compiled with XLA where the backend has it (PyTorch: as it is)."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=True)
+    if backend == "jax":
+        import jax
+
+        return jax.jit(function)
+    return function
