@@ -18,7 +18,7 @@ WORST = 10
 
 
 class Value(NamedTuple):
-    """A number with its 95 % interval; `low` and `high` are None if none was computed."""
+    """A number with its interval; `low` and `high` are None if none was computed."""
 
     value: float
     low: float | None = None
@@ -103,6 +103,7 @@ def _collect(run: Path) -> dict[str, Any]:
         "images": len(evaluation.get("per_image") or ()),
         "headline": [_card(name, metrics, trivial) for name in HEADLINE if name in metrics],
         "metrics": {name: (metrics[name], trivial.get(name)) for name in metrics},
+        "confidence": f"{100 * (evaluation.get('confidence') or 0.95):g} %",
         "has_interval": any(value.low is not None for value in metrics.values()),
         "worst": worst_cases(evaluation.get("per_image") or ()),
         "worst_pictures": [_picture(path) for path in worst],
@@ -118,14 +119,13 @@ def _collect(run: Path) -> dict[str, Any]:
 
 
 def as_values(metrics: Mapping[str, Any] | None) -> dict[str, Value]:
-    """Metrics as `Value`, from numbers or from mappings of `value`, `low` and `high`; what is neither is left out."""
+    """Metrics as `Value`, from numbers or from mappings of `value`, `low` and `high`; None is a value not defined."""
     values = {}
     for name, entry in (metrics or {}).items():
+        value, low, high = entry, None, None
         if isinstance(entry, Mapping):
-            if isinstance(entry.get("value"), int | float):
-                values[name] = Value(entry["value"], entry.get("low"), entry.get("high"))
-        elif isinstance(entry, int | float):
-            values[name] = Value(entry)
+            value, low, high = (entry.get(key) for key in ("value", "low", "high"))
+        values[name] = Value(math.nan if value is None else value, low, high)
     return values
 
 
@@ -168,7 +168,7 @@ def number(value: float | None, like: float | None = None) -> str:
 
 
 def interval(value: Value) -> str:
-    """The 95 % interval of a value, or a dash."""
+    """The interval of a value, or a dash."""
     if value.low is None or value.high is None:
         return "–"
     return f"{number(value.low, value.value)} – {number(value.high, value.value)}"

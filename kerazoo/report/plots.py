@@ -71,7 +71,12 @@ def curves(metrics_csv: str | Path, path: str | Path) -> Path:
 
 
 def gallery(
-    rows: Sequence[Mapping], path: str | Path, *, class_names: Sequence[str] | None = None, title: str | None = None
+    rows: Sequence[Mapping],
+    path: str | Path,
+    *,
+    class_names: Sequence[str] | None = None,
+    ignore_class: int | None = None,
+    title: str | None = None,
 ) -> Path:
     """Draw cases one under the other: image, truth, prediction and error map, and the probability if every row has one.
 
@@ -83,6 +88,7 @@ def gallery(
         path: PNG to write; missing directories are made.
         class_names: Names of all classes from id 0, the background, on; shown in the legend if there are several
             foreground classes.
+        ignore_class: Id in the truth of pixels that count nowhere, drawn as background; None if there are none.
         title: Line above the pictures, or None.
 
     Returns: `path`.
@@ -105,6 +111,9 @@ def gallery(
     y = height - top
     for row, row_height in zip(rows, heights, strict=True):
         truth, prediction = as_mask(row["truth"], "truth"), as_mask(row["prediction"], "prediction")
+        if ignore_class is not None:
+            counted = truth != ignore_class
+            truth, prediction = truth * counted, prediction * counted
         classes |= {int(i) for i in np.unique(np.stack([truth.ravel(), prediction.ravel()])) if i > 0}
         y -= caption
         name = _shorten(str(row.get("title") or row.get("id") or ""))

@@ -1,0 +1,7 @@
+"""From a trained model to masks: batches of any sizes, tiles, flips, decision rules, whole folders."""
+
+from kerazoo.inference.decision import DecisionRule
+from kerazoo.inference.folder import predict_folder
+from kerazoo.inference.prediction import Prediction, predict, stream
+
+__all__ = ["DecisionRule", "Prediction", "predict", "predict_folder", "stream"]
