@@ -1,0 +1,185 @@
+"""The command line. Heavy packages are imported inside the commands, so that `kerazoo --help` is quick."""
+
+import os
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+_EXPECTED = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)
+
+
+class _Commands(TyperGroup):
+    """Turns the errors that a person can mend into one sentence and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except _EXPECTED as error:
+            if ctx.params.get("debug"):
+                raise
+            typer.secho(f"kerazoo: {error}", err=True, fg=typer.colors.RED)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            typer.secho("kerazoo: interrupted; `kerazoo train … --resume` continues a training.", err=True)
+            raise typer.Exit(130) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="kerazoo",
+    help="Semantic segmentation by transfer learning: train, evaluate, predict, export.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Directory that `kerazoo train` wrote.")]
+DataOption = Annotated[Path | None, typer.Option("--data", metavar="PATH", help="Directory of the data.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Delete what is there from an earlier time.")]
+ThresholdOption = Annotated[
+    float | None, typer.Option("--threshold", help="Probability above which a pixel is foreground (binary models).")
+]
+CheckpointOption = Annotated[str, typer.Option("--checkpoint", help="Which epoch: best or last.")]
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+@app.callback()
+def _settings(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@app.command()
+def demo(
+    run: Annotated[Path, typer.Option("--run", help="Where results go; an earlier demo is replaced.")] = Path(
+        "runs/demo"
+    ),
+) -> None:
+    """Train on invented X-rays and report: two minutes, no data and no network needed."""
+    from kerazoo.training import Recipe, train
+
+    with as_file(files("kerazoo.training") / "synthetic_demo.yaml") as path:
+        recipe = Recipe.load(path)
+    train(recipe, run, overwrite=True, console=_console())
+
+
+@app.command()
+def models(
+    pattern: Annotated[str, typer.Argument(help="Shell-style pattern of names, such as 'resnet*'.")] = "*",
+) -> None:
+    """List encoders, decoders and heads; any encoder goes with any decoder and any head."""
+    import kerazoo as kz
+
+    parts = {kind: getattr(kz, kind).list(pattern) for kind in ("encoders", "decoders", "heads")}
+    if not any(parts.values()):
+        raise ValueError(f"No encoder, decoder or head matches {pattern!r}. `kerazoo models` lists all.")
+    console = _console()
+    for kind, names in parts.items():
+        if names:
+            console.print(f"[bold]{kind}[/bold] ({len(names)})")
+            console.print("  " + "  ".join(names), highlight=False)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file; there are some in recipes/.")],
+    data: DataOption = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Where results go; runs/NAME if not given.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run after its last finished epoch.")] = False,
+    overwrite: OverwriteOption = False,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change a field: training.epochs=2; may be repeated."),
+    ] = None,
+) -> None:
+    """Train a recipe, evaluate its best epoch on the test split, and write a report."""
+    from kerazoo import training
+
+    settings = training.Recipe.load(recipe, assignments or ())
+    training.train(settings, run or Path("runs") / settings.name, data, resume, overwrite=overwrite, console=_console())
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    data: DataOption = None,
+    split: Annotated[str, typer.Option("--split", help="Which images: train, val or test.")] = "test",
+    threshold: ThresholdOption = None,
+    checkpoint: CheckpointOption = "best",
+) -> None:
+    """Measure a run on one split, with intervals, beside predictors that do not look at the image."""
+    from kerazoo import training
+
+    training.evaluate(run, split, data, threshold=threshold, checkpoint=checkpoint, console=_console())
+
+
+@app.command()
+def predict(
+    run: RunArgument,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Directory with images.")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where masks, overlays and predictions.csv go.")],
+    threshold: ThresholdOption = None,
+    checkpoint: CheckpointOption = "best",
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Write a PNG mask and an overlay, at the image's own size, for every image of a folder."""
+    from kerazoo.inference import predict_folder
+    from kerazoo.training.run import load_model, read_run
+
+    recipe, _ = read_run(run)
+    rows = predict_folder(
+        load_model(run, checkpoint),
+        folder,
+        to,
+        image_size=recipe.data.image_size,
+        batch_size=recipe.training.batch_size,
+        threshold=threshold,
+        overwrite=overwrite,
+    )
+    found = sum(row["foreground_pixels"] > 0 for row in rows)
+    _console().print(f"{len(rows)} masks in {to}, {found} with foreground", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the model goes; a new directory.")],
+    format: Annotated[str, typer.Option("--format", help="Only saved_model in this version.")] = "saved_model",
+    checkpoint: CheckpointOption = "best",
+) -> None:
+    """Export a run for use without kerazoo; what was written is loaded and compared with the model."""
+    if format != "saved_model":
+        raise ValueError(f"--format is saved_model in this version; received {format!r}.")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of evaluated runs.")],
+) -> None:
+    """Table of runs; runs that differ in seeds alone are one row, mean ± standard deviation."""
+    from kerazoo.training import experiments
+
+    _console().print(experiments.table(experiments.compare(runs)))
+
+
+@app.command()
+def report(run: RunArgument) -> None:
+    """Write report.html of a run anew from the files in its directory."""
+    from kerazoo.report import html
+
+    _console().print(f"report: {html.write(run)}", highlight=False, soft_wrap=True)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()

@@ -1,0 +1,120 @@
+"""From the sections of a recipe to Keras objects: datasets, model, loss, optimizer."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from kerazoo.training.recipe import Recipe, create
+
+if TYPE_CHECKING:
+    from kerazoo.data.source import Source
+
+
+def make_batches(recipe: Recipe, source: "Source", *, channels: int, train: bool) -> Any:
+    """The dataset of a source: drawn and augmented for training, else every image once in order."""
+    from kerazoo.data import pipeline
+
+    settings = recipe.training
+    form: dict[str, Any] = {
+        "image_size": recipe.data.image_size,
+        "batch_size": settings.batch_size,
+        "channels": channels,
+        "cache": recipe.data.cache,
+        "seed": settings.seed,
+    }
+    if not train:
+        return pipeline(source, shuffle=False, **form)
+    return pipeline(
+        source,
+        sampler=settings.sampler,
+        balanced_batches=settings.balanced_batches,
+        augment=[create("data.augment", part) for part in settings.augment],
+        shuffle=True,
+        **form,
+    )
+
+
+@contextmanager
+def plain_data_errors() -> Iterator[None]:
+    """Raises the ValueError of a source (a corrupt file, a wrong mask) and not the one that tf.data wraps it in."""
+    try:
+        yield
+    except Exception as error:
+        inner = re.match(r"\w*Error: (.+)", str(getattr(error, "message", "")))
+        if type(error).__module__.startswith("tensorflow.") and inner:
+            raise ValueError(inner[1]) from error
+        raise
+
+
+def build_model(recipe: Recipe, *, num_classes: int, channels: int) -> keras.Model:
+    """The segmenter of a recipe for images of any size, under the recipe's precision, frozen as it says."""
+    import kerazoo as kz
+
+    parts, precision = recipe.model, keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.training.precision)
+    try:
+        model = kz.segmenter(
+            create("encoders", parts.encoder),
+            create("decoders", parts.decoder),
+            create("heads", parts.head),
+            num_classes=num_classes,
+            weights=parts.weights,
+            image_shape=(None, None, channels),
+            preprocessing=parts.preprocessing,
+            output_stride=parts.output_stride,
+            depth=parts.depth,
+        )
+    finally:
+        keras.config.set_dtype_policy(precision)
+    freeze = recipe.training.freeze
+    if freeze is not None:
+        kz.freeze(model, freeze.part, batchnorm=freeze.batchnorm)
+    return model
+
+
+def compile_model(recipe: Recipe, model: keras.Model, source: "Source", *, steps_per_epoch: int) -> None:
+    """Compile with the recipe's loss and optimizer, and metrics of pixels and of images."""
+    from kerazoo import metrics
+
+    common: dict[str, Any] = {"ignore_class": source.ignore_class}
+    if source.num_classes == 1:
+        common["threshold"] = recipe.evaluation.threshold
+    model.compile(
+        optimizer=make_optimizer(recipe, steps_per_epoch),
+        loss=make_loss(recipe, source.ignore_class),
+        metrics=[
+            metrics.IoU(source.num_classes, **common),
+            metrics.ImageBalancedAccuracy(**common),
+            metrics.EmptyFalsePositivePixels(**common),
+        ],
+        jit_compile=recipe.training.jit_compile,
+    )
+
+
+def make_loss(recipe: Recipe, ignore_class: int | None = None) -> keras.losses.Loss:
+    """The weighted sum of the recipe's losses; the data's `ignore_class` goes to every term that knows one."""
+    terms = []
+    for part in recipe.loss:
+        ignore = {} if ignore_class is None or "ignore_class" in part.options else {"ignore_class": ignore_class}
+        loss = create("losses", part, **ignore)
+        terms.append(loss if part.weight == 1 else part.weight * loss)
+    return sum(terms[1:], start=terms[0])
+
+
+def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """The recipe's optimizer, its schedule counted in steps of the whole run."""
+    optimizer = recipe.optimizer
+    schedule, rate = optimizer.schedule, optimizer.learning_rate
+    warmup = round(schedule.warmup_epochs * steps_per_epoch)
+    if schedule.name == "cosine" or warmup:
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else rate,
+            decay_steps=max(1, recipe.training.epochs * steps_per_epoch - warmup),
+            alpha=schedule.final / rate if schedule.name == "cosine" else 1.0,
+            warmup_target=rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    return create("optimizers", optimizer, learning_rate=rate)

@@ -1,0 +1,243 @@
+"""What happens around the epochs of a run: checkpoints, the log, guards, and the progress that a person sees."""
+
+import csv
+import json
+import math
+import shutil
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+STATE = "kerazoo_training.json"
+
+
+class Recorder(keras.callbacks.Callback):
+    """Keeps metrics.csv and the checkpoints of a run directory, each file whole at any moment.
+
+    `checkpoints/last.keras` holds model, optimizer and the rows of metrics.csv so far in one file, so that a run that
+    is killed at any point continues from a state that agrees with itself. `checkpoints/best.keras` is a copy of the
+    last at the epoch in which `monitor` was best.
+
+    Args:
+        run_directory: Where the files go.
+        monitor: Name in the logs that decides which epoch is best.
+        mode: "max" or "min".
+        rows: Rows of earlier epochs when a run continues; further rows are appended to this list.
+    """
+
+    def __init__(self, run_directory: Path, *, monitor: str, mode: str, rows: list[dict[str, float]] | None = None):
+        super().__init__()
+        self.run_directory = run_directory
+        self.monitor, self.mode = monitor, mode
+        self.rows = [] if rows is None else rows
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Write the rows of earlier epochs, dropping any that a killed run wrote after its last checkpoint."""
+        (self.run_directory / "checkpoints").mkdir(exist_ok=True)
+        if self.rows:
+            self._write_rows()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Add a row, save the last checkpoint, and the best one if this is it.
+
+        Raises:
+            ValueError: `monitor` is not among the logs.
+        """
+        logs = {name: float(value) for name, value in (logs or {}).items()}
+        if self.monitor not in logs:
+            raise ValueError(
+                f"training.monitor is {self.monitor!r}, and the metrics of the run are {', '.join(sorted(logs))}."
+            )
+        row = {"epoch": epoch, **logs, "learning_rate": float(np.asarray(self.model.optimizer.learning_rate))}
+        improved = best_epoch([*self.rows, row], self.monitor, self.mode) == epoch
+        self.rows.append(row)
+        self._save(improved)
+        self._write_rows()
+
+    def _save(self, improved: bool) -> None:
+        folder = self.run_directory / "checkpoints"
+        partial = folder / "partial.keras"
+        self.model.save(partial)
+        with zipfile.ZipFile(partial, "a") as archive:
+            archive.writestr(STATE, json.dumps({"rows": self.rows}))
+        if improved:
+            copy = folder / "partial_best.keras"
+            shutil.copyfile(partial, copy)
+            copy.replace(folder / "best.keras")
+        partial.replace(folder / "last.keras")
+
+    def _write_rows(self) -> None:
+        partial = self.run_directory / "metrics.partial.csv"
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(self.rows[0]), restval="")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        partial.replace(self.run_directory / "metrics.csv")
+
+
+def read_rows(checkpoint: Path) -> list[dict[str, float]]:
+    """Rows of metrics.csv that a checkpoint of `Recorder` carries.
+
+    Raises:
+        ValueError: The file is no such checkpoint.
+    """
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            return json.loads(archive.read(STATE))["rows"]
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(
+            f"{checkpoint} is damaged, or not a checkpoint of a training run. Delete it to start the run anew."
+        ) from error
+
+
+def best_epoch(rows: list[dict[str, float]], monitor: str, mode: str, min_delta: float = 0.0) -> int:
+    """The epoch in which `monitor` last became better by more than `min_delta`; NaN is never better than a number."""
+    sign = 1.0 if mode == "max" else -1.0
+    best, best_value = rows[0]["epoch"], sign * rows[0][monitor]
+    for row in rows[1:]:
+        value = sign * row[monitor]
+        if value > best_value + min_delta or (math.isnan(best_value) and not math.isnan(value)):
+            best, best_value = row["epoch"], value
+    return int(best)
+
+
+class StopEarly(keras.callbacks.Callback):
+    """Ends the run when `patience` epochs passed without a better `monitor`; has no state beyond the recorder's rows.
+
+    Args:
+        recorder: Whose rows, monitor and mode decide.
+        patience: Epochs.
+        min_delta: What counts as better.
+    """
+
+    def __init__(self, recorder: Recorder, *, patience: int, min_delta: float = 0.0):
+        super().__init__()
+        self.recorder, self.patience, self.min_delta = recorder, patience, min_delta
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Stop, if it is time."""
+        if self.is_over():
+            self.model.stop_training = True
+
+    def is_over(self) -> bool:
+        """Whether the rows so far say that the run should stop."""
+        rows = self.recorder.rows
+        if not rows:
+            return False
+        best = best_epoch(rows, self.recorder.monitor, self.recorder.mode, self.min_delta)
+        return rows[-1]["epoch"] - best >= self.patience
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Raises FloatingPointError, with advice, as soon as the loss is not a finite number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Remember the epoch, for the message."""
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Look at the running loss."""
+        self._check("loss", logs, f"batch {batch + 1}")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Look at the validation loss."""
+        self._check("val_loss", logs, "validation")
+
+    def _check(self, name: str, logs: Any, where: str) -> None:
+        value = float((logs or {}).get(name, 0.0))
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"The {name} became {value} in epoch {self.epoch + 1}, {where}. Lower optimizer.learning_rate, try "
+                "training.precision=float32, and look for NaN in the images. The checkpoints of the epochs before are "
+                "intact."
+            )
+
+
+class SeedEpoch(keras.callbacks.Callback):
+    """Sets the state of every random layer from the seed and the epoch: a resumed run draws what it would have."""
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Assign the states."""
+        states = [variable for variable in self.model.variables if variable.path.endswith("seed_generator_state")]
+        for index, state in enumerate(states):
+            draw = np.random.SeedSequence([self.seed, epoch, index]).generate_state(math.prod(state.shape))
+            state.assign(np.reshape(draw, state.shape).astype("uint32"))
+
+
+class Progress(keras.callbacks.Callback):
+    """A line for every finished epoch, and on a terminal a bar with the running metrics below it.
+
+    Args:
+        console: A `rich.console.Console`.
+        epochs: Epochs of the whole run.
+        steps: Steps of an epoch.
+        recorder: Marks the epochs that were best so far; it must come before this callback.
+    """
+
+    def __init__(self, console: Any, *, epochs: int, steps: int, recorder: Recorder):
+        super().__init__()
+        self.console, self.epochs, self.steps, self.recorder = console, epochs, steps, recorder
+        self.bar: Any = None
+        self.task: Any = None
+        self.started = 0.0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Show the bar."""
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        if self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self.bar = Bar(*columns, TextColumn("{task.fields[metrics]}"), console=self.console, transient=True)
+            self.task = self.bar.add_task("", total=self.steps, metrics="")
+            self.bar.start()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Set the bar back."""
+        self.started = time.perf_counter()
+        if self.bar:
+            self.bar.reset(self.task, total=self.steps, description=f"epoch {epoch + 1}/{self.epochs}", metrics="")
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Move the bar."""
+        if self.bar:
+            self.bar.update(self.task, completed=batch + 1, metrics=_metrics(logs))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Print the line of the epoch."""
+        rows = self.recorder.rows
+        best = bool(rows) and best_epoch(rows, self.recorder.monitor, self.recorder.mode) == epoch
+        seconds = time.perf_counter() - self.started
+        line = f"epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}  {seconds:5.1f} s  {_metrics(logs)}"
+        self.console.print(line + ("  best" if best else ""), highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Take the bar away; `on_train_end` does not happen when training raises."""
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Take the bar away."""
+        self.close()
+
+
+def _metrics(logs: Any) -> str:
+    """`loss 0.1234  val_loss 0.2  val_iou 0.512 …`; of the training metrics only the loss where there is validation."""
+    logs = logs or {}
+    validation = [name for name in logs if name.startswith("val_")]
+    names = ["loss", *validation] if validation else list(logs)
+    names.sort(key=lambda name: (not name.endswith("loss"), name))
+    return "  ".join(f"{name} {float(logs[name]):.4g}" for name in names if name in logs)

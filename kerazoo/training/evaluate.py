@@ -1,0 +1,219 @@
+"""Evaluate a run: its best checkpoint on one split, beside predictors that do not look at the image."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kerazoo.training import scores
+from kerazoo.training.build import make_batches, plain_data_errors
+from kerazoo.training.run import SPLITS, load_model, open_source, read_run, read_split, write_json
+
+if TYPE_CHECKING:
+    from kerazoo.data.source import Source
+
+
+def evaluate(
+    run_directory: str | Path,
+    split: str = "test",
+    data: "str | Path | Source | None" = None,
+    *,
+    threshold: float | None = None,
+    checkpoint: str = "best",
+    console: Any = None,
+) -> dict[str, Any]:
+    """Measure a run on one split, and write evaluation.json, the curves, the gallery and the report.
+
+    Masks are compared at the recipe's image size.
+
+    Args:
+        run_directory: Directory that `train` wrote.
+        split: "train", "val" or "test".
+        data: Directory of the data or a `Source`; None takes the place the run was trained from.
+        threshold: Probability above which a pixel of a binary model is foreground; None takes the recipe's.
+        checkpoint: "best" or "last".
+        console: A `rich.console.Console` to print the table on, or None.
+
+    Returns: A dict with `split`, `checkpoint`, `threshold`, `images`, `class_names`; `metrics`: name to `value`, `low`,
+        `high` (bounds only if the recipe asks for intervals); `trivial`: name to the better value of the predictors in
+        `trivial_predictors`, which holds each one's metrics; `per_image`: rows of `id`, `true_pixels`,
+        `predicted_pixels`, `false_positives`, `false_negatives`, `dice`, the worst first.
+
+    Raises:
+        FileNotFoundError: The directory is not a run, or has no checkpoint yet, or the data are gone.
+        ValueError: An argument is wrong, or the data are not those of the run.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"`split` must be one of {', '.join(SPLITS)}; received {split!r}.")
+    run = Path(run_directory)
+    recipe, facts = read_run(run)
+    threshold = recipe.evaluation.threshold if threshold is None else threshold
+    if not 0 < threshold < 1:
+        raise ValueError(f"`threshold` is a probability between 0 and 1; received {threshold}.")
+    model = load_model(run, checkpoint)
+    source = open_source(recipe, facts["data"] if data is None else data)
+    samples = read_split(run, source)[split]
+    counts = _count(recipe, model, samples, channels=facts["channels"], threshold=threshold)
+    result = {
+        "split": split,
+        "checkpoint": checkpoint,
+        "threshold": threshold,
+        "image_size": list(recipe.data.image_size),
+        "images": len(samples),
+        "foreground_images": int(counts.foreground.sum()),
+        "class_names": list(source.class_names),
+        **_summary(recipe, counts, foreground_names(source.class_names, source.num_classes)),
+        "per_image": _rows(samples.ids, counts),
+    }
+    write_json(run / "evaluation.json", result)
+    _draw(recipe, run, model, samples, counts, channels=facts["channels"], threshold=threshold)
+    if console is not None:
+        console.print(table(result))
+    return result
+
+
+def foreground_names(class_names: tuple[str, ...], num_classes: int) -> tuple[str, ...]:
+    """Names of the classes that are not background."""
+    return tuple(class_names) if num_classes == 1 else tuple(class_names[1:])
+
+
+def to_masks(logits: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Masks and foreground probabilities from logits.
+
+    Args:
+        logits: `(B, H, W, C)`; one class is a sigmoid, several a softmax with the background first.
+        threshold: A pixel of a binary model is foreground above this probability; several classes take the likeliest.
+
+    Returns: `(B, H, W)` uint8 class ids, and `(B, H, W)` float32 probabilities that a pixel is not background.
+    """
+    logits = np.asarray(logits, "float32")
+    if logits.shape[-1] == 1:
+        logits = logits[..., 0]
+        return (logits > np.log(threshold / (1 - threshold))).astype("uint8"), 1 / (
+            1 + np.exp(-np.clip(logits, -60, 60))
+        )
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return logits.argmax(axis=-1).astype("uint8"), 1 - shifted[..., 0] / shifted.sum(axis=-1)
+
+
+def table(result: dict[str, Any]) -> Any:
+    """A `rich` table of an evaluation: the trivial predictors, the model, its intervals."""
+    from rich.table import Table
+
+    images = f"{result['images']} {result['split']} images, {result['foreground_images']} with foreground"
+    view = Table(title=images, title_justify="left")
+    view.add_column("metric", no_wrap=True)
+    predictors = result["trivial_predictors"]
+    for name in predictors:
+        view.add_column(name.replace("_", " "), justify="right")
+    view.add_column("model", justify="right", style="bold")
+    bounded = any(entry.get("low") is not None for entry in result["metrics"].values())
+    if bounded:
+        view.add_column(f"{result['confidence']:.0%} interval", justify="right")
+    for name, entry in result["metrics"].items():
+        cells = [_number(predictor[name]) for predictor in predictors.values()] + [_number(entry["value"])]
+        if bounded:
+            cells.append(f"{_number(entry['low'])} – {_number(entry['high'])}")
+        view.add_row(name.replace("_", " "), *cells)
+    return view
+
+
+def _number(value: float | None) -> str:
+    if value is None or value != value:  # NaN
+        return "–"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _predict(recipe: Any, model: Any, samples: "Source", *, channels: int, threshold: float) -> Iterator[tuple]:
+    """Batches of images, truths, masks and probabilities as numpy, in the order of the samples."""
+    with plain_data_errors():
+        for images, truth in make_batches(recipe, samples, channels=channels, train=False):
+            images = np.asarray(images)
+            yield images, np.asarray(truth), *to_masks(model.predict_on_batch(images), threshold)
+
+
+def _count(recipe: Any, model: Any, samples: "Source", *, channels: int, threshold: float) -> scores.Counts:
+    kinds = {"num_classes": samples.num_classes, "ignore_class": samples.ignore_class}
+    batches = _predict(recipe, model, samples, channels=channels, threshold=threshold)
+    return scores.concatenate([scores.count(truth, masks, **kinds) for _, truth, masks, _ in batches])
+
+
+def _summary(recipe: Any, counts: scores.Counts, names: tuple[str, ...]) -> dict[str, Any]:
+    """Metrics with intervals, and the trivial predictors'."""
+    settings = recipe.evaluation
+    measured = {name: {"value": value} for name, value in scores.metrics(counts, names).items()}
+    if settings.bootstrap:
+        bounds = scores.intervals(counts, names, resamplings=settings.bootstrap, confidence=settings.confidence)
+        for name, (low, high) in bounds.items():
+            measured[name] |= {"low": low, "high": high}
+    predictors = {name: scores.metrics(trivial, names) for name, trivial in scores.trivial(counts).items()}
+    better = {}
+    for name in measured:
+        values = [values[name] for values in predictors.values() if not np.isnan(values[name])]
+        least = name == "empty_false_positive_pixels"
+        better[name] = (min(values) if least else max(values)) if values else float("nan")
+    return {
+        "metrics": measured,
+        "trivial": better,
+        "trivial_predictors": predictors,
+        "bootstrap": {"resamplings": settings.bootstrap, "of": "images", "method": "percentile"},
+        "confidence": settings.confidence,
+    }
+
+
+def _rows(ids: list[str], counts: scores.Counts) -> list[dict[str, Any]]:
+    columns = {
+        "true_pixels": counts.true.sum(axis=1),
+        "predicted_pixels": counts.predicted.sum(axis=1),
+        "false_positives": counts.false_positives,
+        "false_negatives": counts.false_negatives,
+    }
+    return [
+        {"id": ids[i], **{name: int(values[i]) for name, values in columns.items()}, "dice": float(counts.dice[i])}
+        for i in _worst_first(counts)
+    ]
+
+
+def _worst_first(counts: scores.Counts) -> np.ndarray:
+    """Indices of the images, lowest Dice first and among equals most wrong pixels first."""
+    return np.lexsort((-(counts.false_positives + counts.false_negatives), counts.dice))
+
+
+def _examples(counts: scores.Counts, number: int) -> np.ndarray:
+    """Indices of up to `number` images that show the range: two thirds with foreground, by Dice, one third empty."""
+    order = _worst_first(counts)
+    shown = order[counts.foreground[order]][::-1]
+    empty = order[~counts.foreground[order]][::-1]
+    from_empty = min(len(empty), max(number // 3, number - len(shown)))
+
+    def spread(indices: np.ndarray, size: int) -> np.ndarray:
+        return indices[np.unique(np.linspace(0, len(indices) - 1, min(size, len(indices))).round().astype(int))]
+
+    return np.concatenate([spread(shown, number - from_empty), spread(empty, from_empty)])
+
+
+def _draw(
+    recipe: Any, run: Path, model: Any, samples: "Source", counts: scores.Counts, *, channels: int, threshold: float
+) -> None:
+    """Write the curves, the galleries `worst` and `examples`, and the report."""
+    from kerazoo.report import html, plots
+
+    if (run / "metrics.csv").is_file():
+        plots.curves(run / "metrics.csv", run / "plots" / "curves.png")
+    number, names = recipe.evaluation.gallery, tuple(samples.class_names)
+    names = ("background", *names) if samples.num_classes == 1 else names
+    chosen = {"worst": _worst_first(counts)[:number], "examples": _examples(counts, number)} if number else {}
+    for name, indices in chosen.items():
+        picked = samples.subset(indices.tolist())
+        rows = []
+        for images, truths, masks, probabilities in _predict(
+            recipe, model, picked, channels=channels, threshold=threshold
+        ):
+            for image, truth, mask, probability in zip(images, truths, masks, probabilities, strict=True):
+                title = picked.ids[len(rows)]
+                rows.append(
+                    {"image": image, "truth": truth, "prediction": mask, "probability": probability, "title": title}
+                )
+        plots.gallery(rows, run / "gallery" / f"{name}.png", class_names=names)
+    html.write(run)

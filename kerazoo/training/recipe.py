@@ -1,0 +1,385 @@
+"""Recipes: everything that decides a training run, except where the data lies and where the results go.
+
+A recipe is a YAML file with the sections of `Recipe`. A part (source, encoder, decoder, head, loss, augmentation) is a
+name, `unet`, or a name with its hyper-parameters, `{name: unet, skip: sum}`. Every name and every hyper-parameter is
+checked when the recipe is read, so that a typing error ends in one sentence and not an hour later.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from kerazoo.training.overrides import override, read_yaml
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """Base of the recipe's sections: immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Part(BaseModel):
+    """A name with hyper-parameters; a plain string in YAML is a name without any."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The hyper-parameters, lists as tuples (parts are frozen dataclasses)."""
+        return {key: _tuples(value) for key, value in (self.model_extra or {}).items()}
+
+
+class WeightedPart(Part):
+    """A term of the loss: a part and the factor it is multiplied with."""
+
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return value
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _accepts(kind: str, part: Part, function: Callable) -> None:
+    """Raise ValueError unless `function` takes the options of `part` as keywords."""
+    fields = inspect.signature(function).parameters
+    if any(field.kind is inspect.Parameter.VAR_KEYWORD for field in fields.values()):
+        return
+    for option in part.options:
+        if option not in fields:
+            raise ValueError(f"{kind} {part.name!r} has no hyper-parameter {option!r}{_near(option, fields)}")
+
+
+def _near(word: str, words: Iterable[str]) -> str:
+    """`; did you mean …?` or, without a near match, all the words; the end of a sentence."""
+    words = [str(item) for item in words]
+    match = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
+    return f"; did you mean {match[0]!r}?" if match else f"; there are {', '.join(words) or 'none'}."
+
+
+_TABLES = {
+    "encoders": "ENCODERS",
+    "decoders": "DECODERS",
+    "heads": "HEADS",
+    "losses": "LOSSES",
+    "optimizers": "OPTIMIZERS",
+    "data.augment": "AUGMENTATIONS",
+}
+
+
+def create(package: str, part: Part, **extra: Any) -> Any:
+    """The object that a part of a recipe stands for.
+
+    Args:
+        package: Which part of kerazoo has the name, such as "losses".
+        part: Name and hyper-parameters.
+        **extra: More hyper-parameters, for what is not registered as a variant.
+
+    Raises:
+        ValueError: The registry of `kerazoo.<package>` has no such name, or the part no such hyper-parameter or value.
+    """
+    registry = getattr(importlib.import_module(f"kerazoo.{package}"), _TABLES[package])
+    entry = registry[part.name]
+    variant = dataclasses.is_dataclass(entry) and not isinstance(entry, type)  # as encoders are: with hyper-parameters
+    _accepts(registry.kind, part, type(entry) if variant else entry)
+    try:
+        return dataclasses.replace(entry, **part.options) if variant else entry(**part.options, **extra)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{registry.kind} {part.name!r}: {error}") from error
+
+
+def _registered(package: str) -> AfterValidator:
+    """Check a part by creating it once; that is cheap, because a part makes its layers when it is called."""
+
+    def check(part: Part) -> Part:
+        create(package, part)
+        return part
+
+    return AfterValidator(check)
+
+
+def _check_source(part: Part) -> Part:
+    sources = importlib.import_module("kerazoo.data.sources")
+    if "root" in part.options:
+        raise ValueError("the place of the data is no part of a recipe; give it on the command line: --data PATH.")
+    _accepts("source", part, sources.SOURCES[part.name])
+    return part
+
+
+def _pair(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) else value
+
+
+class Split(Section):
+    """How the samples are divided into train, validation and test.
+
+    Args:
+        fractions: Shares of train, validation and test; their sum is 1.
+        seed: Seed of the division.
+        by: "image", or "group" for samples that must stay together; None is by group where the source has groups.
+        stratify: Keep the share of foreground images equal in all three.
+    """
+
+    fractions: tuple[Fraction, Fraction, Fraction] = (0.7, 0.15, 0.15)
+    seed: int = 0
+    by: Literal["image", "group"] | None = None
+    stratify: bool = True
+
+    @pydantic.field_validator("fractions")
+    @classmethod
+    def _sum_to_one(cls, fractions: tuple[float, float, float]) -> tuple[float, float, float]:
+        if abs(sum(fractions) - 1.0) > 1e-6:
+            raise ValueError(f"train, validation and test must sum to 1, received a sum of {sum(fractions):g}.")
+        return fractions
+
+
+class Data(Section):
+    """Where samples come from, and their form at the model's input.
+
+    Args:
+        source: A function of `kerazoo.data.sources` with its keywords; not its root, which the command line gives.
+        split: The division into train, validation and test.
+        image_size: Height and width at the model's input, in pixels; one number is a square.
+        channels: Channels at the model's input, or None for those of the first image.
+        cache: "memory" keeps resized samples in memory; None reads them anew each epoch.
+    """
+
+    source: Annotated[Part, AfterValidator(_check_source)]
+    split: Split = Split()
+    image_size: Annotated[tuple[Positive, Positive], BeforeValidator(_pair)]
+    channels: Positive | None = None
+    cache: Literal["memory"] | None = None
+
+
+class Model(Section):
+    """The segmenter; arguments as `kerazoo.segmenter`. The number of classes comes from the data."""
+
+    encoder: Annotated[Part, _registered("encoders")]
+    decoder: Annotated[Part, _registered("decoders")]
+    head: Annotated[Part, _registered("heads")]
+    weights: str | None = None
+    preprocessing: bool = True
+    output_stride: Literal[8, 16, 32] | None = None
+    depth: Positive | None = None
+
+
+class Schedule(Section):
+    """The learning rate over the run.
+
+    Args:
+        name: "cosine" falls from the learning rate to `final` over the run; "constant" does not.
+        final: The learning rate at the end of a cosine.
+        warmup_epochs: Epochs over which the learning rate first rises from 0, counted in the run.
+    """
+
+    name: Literal["cosine", "constant"] = "constant"
+    final: Annotated[float, Field(ge=0)] = 0.0
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+
+
+def _check_optimizer(optimizer: "Optimizer") -> "Optimizer":
+    create("optimizers", optimizer, learning_rate=optimizer.learning_rate)
+    if optimizer.schedule.final > optimizer.learning_rate:
+        raise ValueError(
+            f"schedule.final={optimizer.schedule.final:g} is above learning_rate={optimizer.learning_rate:g}."
+        )
+    return optimizer
+
+
+class Optimizer(Part):
+    """An optimizer of `kerazoo.optimizers` with its keywords, and the schedule of its learning rate."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    schedule: Schedule = Schedule()
+
+
+class Freeze(Section):
+    """What stays as it is; arguments as `kerazoo.freeze`."""
+
+    part: Literal["encoder", "decoder", "head"] = "encoder"
+    batchnorm: Literal["frozen", "train"] = "frozen"
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"part": value} if isinstance(value, str) else value
+
+
+class EarlyStopping(Section):
+    """Stop when the monitored metric has not become better by `min_delta` for `patience` epochs."""
+
+    patience: Positive
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Training(Section):
+    """The run.
+
+    Args:
+        epochs: Passes over the sampled training set.
+        batch_size: Images per step, over all devices.
+        precision: Keras dtype policy of the model.
+        seed: Seed of weights, sampling and augmentation; the split has its own.
+        sampler: "natural", "under" or "over" (see `kerazoo.data.pipeline`).
+        balanced_batches: Half of every batch is foreground images, not only half of the epoch.
+        augment: Augmentations of the training images, in order.
+        jit_compile: XLA: True, False, or "auto" for Keras's choice.
+        strategy: Devices (see `kerazoo.training.strategy`).
+        freeze: The part that is not trained, or None.
+        monitor: The column of metrics.csv that decides which epoch is best.
+        mode: Whether the best of `monitor` is its "max" or its "min".
+        early_stopping: When to stop before the last epoch, or None.
+    """
+
+    epochs: Positive
+    batch_size: Positive
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    seed: Annotated[int, Field(ge=0)] = 0
+    sampler: Literal["natural", "under", "over"] = "natural"
+    balanced_batches: bool = False
+    augment: tuple[Annotated[Part, _registered("data.augment")], ...] = ()
+    jit_compile: bool | Literal["auto"] = "auto"
+    strategy: Literal["auto", "single", "mirrored", "data_parallel"] = "auto"
+    freeze: Freeze | None = None
+    monitor: str = "val_iou"
+    mode: Literal["max", "min"] = "max"
+    early_stopping: EarlyStopping | None = None
+
+
+class Evaluation(Section):
+    """How the best checkpoint is judged.
+
+    Args:
+        threshold: Probability above which a pixel of a binary model is foreground.
+        bootstrap: Resamplings of the images behind each confidence interval; 0 for none.
+        confidence: Coverage of the intervals.
+        gallery: Pictures in the gallery.
+    """
+
+    threshold: Fraction = 0.5
+    bootstrap: Annotated[int, Field(ge=0)] = 1000
+    confidence: Fraction = 0.95
+    gallery: Annotated[int, Field(ge=0)] = 12
+
+
+class Recipe(Section):
+    """A training run, complete but for the data's place.
+
+    Args:
+        name: What tables and reports call the run; the file's name if the file does not say.
+        data: Source, split and image size.
+        model: Encoder, decoder, head.
+        loss: Terms of the loss; their weighted sum is minimised.
+        optimizer: Optimizer and schedule.
+        training: Epochs, batches, precision, sampling.
+        evaluation: Threshold, intervals, gallery.
+    """
+
+    name: str = "recipe"
+    data: Data
+    model: Model
+    loss: Annotated[tuple[Annotated[WeightedPart, _registered("losses")], ...], Field(min_length=1)]
+    optimizer: Annotated[Optimizer, AfterValidator(_check_optimizer)]
+    training: Training
+    evaluation: Evaluation = Evaluation()
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> Self:
+        """Read a recipe from YAML.
+
+        Args:
+            path: The file.
+            overrides: Assignments such as `training.epochs=2`, applied before the recipe is checked.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The file is no YAML mapping, or a field is wrong (all wrong fields are named).
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no recipe {str(path)!r}. Give the path of a YAML file.")
+        try:
+            content = read_yaml(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is not valid YAML: {error}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{path} must be a mapping with the sections {', '.join(cls.model_fields)}.")
+        content.setdefault("name", path.stem)
+        return cls.parse(override(content, overrides), origin=str(path))
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any], origin: str = "recipe") -> Self:
+        """Check a mapping of sections; `origin` is how errors call it.
+
+        Raises:
+            ValueError: A field is unknown, missing or wrong (all such fields are named).
+        """
+        try:
+            return cls.model_validate(dict(content))
+        except pydantic.ValidationError as error:
+            faults = "\n".join(f"  {_explain(fault)}" for fault in error.errors())
+            raise ValueError(f"{origin} is not a valid recipe:\n{faults}") from error
+
+    def override(self, *assignments: str) -> Self:
+        """A copy with assignments such as `training.epochs=2` applied.
+
+        Raises:
+            ValueError: An assignment has no `=`, names no field, or its value is wrong.
+        """
+        return self.parse(override(_lists(self.model_dump()), assignments), origin=f"recipe {self.name!r}")
+
+    def dump(self, path: str | Path) -> None:
+        """Write the recipe as YAML, with every default spelled out."""
+        text = yaml.safe_dump(_lists(self.model_dump()), sort_keys=False)
+        Path(path).write_text(text, encoding="utf-8")
+
+
+def _explain(fault: Any) -> str:
+    """One line for one error of pydantic: the field, the rule, and what was received."""
+    field = ".".join(str(step) for step in fault["loc"])
+    if fault["type"] == "missing":
+        return f"{field}: this field is required."
+    if fault["type"] == "extra_forbidden":
+        parent, last = fault["loc"][:-1], str(fault["loc"][-1])
+        return f"{field}: unknown field{_near(last, _fields(parent))}"
+    if fault["type"] == "value_error":
+        return f"{field}: {fault['ctx']['error']}"
+    if fault["type"] in ("model_type", "dict_type"):
+        return f"{field}: this is a mapping of fields (a part may be its name alone), received {fault['input']!r}."
+    rule = fault["msg"].replace("tuple", "list").replace("Tuple", "List").removesuffix(" after validation")
+    return f"{field}: {rule}, received {fault['input']!r}."
+
+
+def _fields(location: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the section at `location`."""
+    section: Any = Recipe
+    for step in location:
+        annotation = section.model_fields[str(step)].annotation
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        section = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return list(section.model_fields)

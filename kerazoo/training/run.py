@@ -1,0 +1,141 @@
+"""The run directory: what `train` leaves, and everything else reads.
+
+recipe.yaml            the recipe with every default spelled out
+run.json               where the data lay, its classes and channels, the seconds of training
+environment.json       versions and devices
+split.csv              id, split (train, val, test)
+metrics.csv, logs/     metrics of each epoch, and the same for TensorBoard
+checkpoints/           best.keras, last.keras
+evaluation.json        metrics of the best checkpoint
+plots/, gallery/, report.html
+"""
+
+import inspect
+import json
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from kerazoo.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from kerazoo.data.source import Source
+
+SPLITS = ("train", "val", "test")
+_PACKAGES = ("kerazoo", "keras", "tensorflow", "jax", "torch", "numpy")
+
+
+def open_source(recipe: Recipe, data: "str | Path | Source | None") -> "Source":
+    """The recipe's source over a directory; a `Source` is given back as it is.
+
+    Args:
+        recipe: Says which source, with which keywords.
+        data: Directory of the data, a `Source`, or None for a source that makes its own images.
+
+    Raises:
+        ValueError: The source reads files and `data` is None, or makes its own and `data` is given.
+        FileNotFoundError: There is no such directory.
+    """
+    from kerazoo.data import sources
+
+    if data is not None and not isinstance(data, str | Path):
+        return data
+    part = recipe.data.source
+    function, options = sources.SOURCES[part.name], part.options
+    reads_files = "root" in inspect.signature(function).parameters
+    if reads_files and data is None:
+        raise ValueError(f"The source {part.name!r} reads files: say in which directory they are (--data PATH).")
+    if not reads_files and data is not None:
+        raise ValueError(f"The source {part.name!r} makes its own images and reads no files; leave --data out.")
+    if data is None:
+        return function(**options)
+    if options.get("masks") is not None:
+        options["masks"] = Path(data) / options["masks"]
+    return function(Path(data), **options)
+
+
+def read_split(run: str | Path, source: "Source") -> dict[str, "Source"]:
+    """Train, validation and test source of a run, as its split.csv says.
+
+    Raises:
+        FileNotFoundError: The run has no split.csv.
+        ValueError: The source lacks an id of split.csv.
+    """
+    return source.load_split(require_file(run, "split.csv"))
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON in which NaN is null, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def read_run(run: str | Path) -> tuple[Recipe, dict[str, Any]]:
+    """Recipe and run.json of a run.
+
+    Raises:
+        FileNotFoundError: The directory is not a run.
+    """
+    recipe = Recipe.load(require_file(run, "recipe.yaml"))
+    return recipe, json.loads(require_file(run, "run.json").read_text(encoding="utf-8"))
+
+
+def load_model(run: str | Path, checkpoint: str = "best") -> keras.Model:
+    """The model of a run, not compiled.
+
+    Args:
+        run: Run directory.
+        checkpoint: "best" or "last".
+
+    Raises:
+        ValueError: `checkpoint` is neither of the two.
+        FileNotFoundError: The run has no such checkpoint yet.
+    """
+    import kerazoo.layers  # noqa: F401  (registers the custom layers)
+
+    if checkpoint not in ("best", "last"):
+        raise ValueError(f"`checkpoint` is 'best' or 'last'; received {checkpoint!r}.")
+
+    return keras.saving.load_model(require_file(run, f"checkpoints/{checkpoint}.keras"), compile=False)
+
+
+def require_file(run: str | Path, name: str) -> Path:
+    """Path of a file of a run.
+
+    Raises:
+        FileNotFoundError: The directory is not a run, or the run has no such file yet.
+    """
+    path = Path(run) / name
+    if path.is_file():
+        return path
+    if not (Path(run) / "recipe.yaml").is_file():
+        raise FileNotFoundError(f"{run} is not a run directory: it has no recipe.yaml. Give the --run of a training.")
+    raise FileNotFoundError(f"{run} has no {name}: its training did not get that far. Continue it with --resume.")
+
+
+def describe_environment(devices: int) -> dict[str, Any]:
+    """Versions of what computes, and on what."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "versions": versions,
+        "backend": keras.backend.backend(),
+        "devices": devices,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and value != value else value

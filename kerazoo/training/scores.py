@@ -1,0 +1,172 @@
+"""Metrics with confidence intervals from the pixel counts of single images, in numpy.
+
+Every metric here is a function of sums over images, so that an interval is cheap: resample the images, not the pixels
+(pixels of an image are not independent), sum again, compute again. Values equal those of `kerazoo.metrics`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pixels of each foreground class in each image.
+
+    Attributes:
+        true: `(n, F)` int64, pixels of the class in the truth.
+        predicted: `(n, F)`, pixels predicted as the class.
+        overlap: `(n, F)`, pixels that are both.
+        pixels: `(n,)`, pixels that count (not ignored).
+    """
+
+    true: np.ndarray
+    predicted: np.ndarray
+    overlap: np.ndarray
+    pixels: np.ndarray
+
+    @property
+    def foreground(self) -> np.ndarray:
+        """`(n,)` bool: the truth has a foreground pixel."""
+        return self.true.any(axis=1)
+
+    @property
+    def false_positives(self) -> np.ndarray:
+        """`(n,)`: foreground pixels predicted where the truth is another class."""
+        return (self.predicted - self.overlap).sum(axis=1)
+
+    @property
+    def false_negatives(self) -> np.ndarray:
+        """`(n,)`: foreground pixels of the truth that were not found with their class."""
+        return (self.true - self.overlap).sum(axis=1)
+
+    @property
+    def dice(self) -> np.ndarray:
+        """`(n,)`: mean Dice over the classes in truth or prediction of the image; 1 if there is none in either."""
+        total = self.true + self.predicted
+        dice = np.where(total > 0, 2 * self.overlap / np.maximum(total, 1), np.nan)
+        shown = (total > 0).any(axis=1)
+        return np.where(shown, np.nansum(dice, axis=1) / np.maximum((total > 0).sum(axis=1), 1), 1.0)
+
+
+def count(truth: np.ndarray, prediction: np.ndarray, *, num_classes: int, ignore_class: int | None = None) -> Counts:
+    """Count the pixels of a batch.
+
+    Args:
+        truth: `(B, H, W)` or `(B, H, W, 1)` class ids.
+        prediction: `(B, H, W)` class ids.
+        num_classes: 1 for ids {0, 1}, else the number of classes with the background.
+        ignore_class: Id in the truth of pixels that count nowhere, or None.
+    """
+    prediction = np.asarray(prediction, "int64")
+    truth = np.asarray(truth, "int64").reshape(prediction.shape)
+    valid = np.ones(truth.shape, bool) if ignore_class is None else truth != ignore_class
+    true, predicted, overlap = [], [], []
+    for class_id in range(1, max(num_classes, 2)):
+        there, found = valid & (truth == class_id), valid & (prediction == class_id)
+        for pixels, kind in ((there, true), (found, predicted), (there & found, overlap)):
+            kind.append(np.count_nonzero(pixels, axis=(1, 2)))
+    return Counts(
+        *(np.stack(kind, axis=1) for kind in (true, predicted, overlap)), np.count_nonzero(valid, axis=(1, 2))
+    )
+
+
+def concatenate(batches: list[Counts]) -> Counts:
+    """The counts of several batches as one."""
+    fields = ("true", "predicted", "overlap", "pixels")
+    return Counts(*(np.concatenate([getattr(batch, field) for batch in batches]) for field in fields))
+
+
+def trivial(counts: Counts) -> dict[str, Counts]:
+    """What predictors that do not look at the image would have counted.
+
+    `all_background` predicts no foreground; `all_foreground` predicts the most frequent foreground class everywhere.
+    """
+    nothing = np.zeros_like(counts.true)
+    most = int(counts.true.sum(axis=0).argmax())
+    everything, overlap = nothing.copy(), nothing.copy()
+    everything[:, most], overlap[:, most] = counts.pixels, counts.true[:, most]
+    return {
+        "all_background": Counts(counts.true, nothing, nothing, counts.pixels),
+        "all_foreground": Counts(counts.true, everything, overlap, counts.pixels),
+    }
+
+
+def metrics(counts: Counts, class_names: tuple[str, ...]) -> dict[str, float]:
+    """Every metric over all images; NaN where it is not defined, such as a rate over no image.
+
+    Args:
+        counts: Of the images.
+        class_names: Names of the foreground classes; with several, `iou_<name>` is added for each.
+
+    Returns: `iou`, `iou_<name>`, `dice`: over images with foreground; `precision`, `recall`: over all images; each from
+        pixels summed over the images, then averaged over the foreground classes for which it is defined.
+        `image_balanced_accuracy`: mean of the shares of images with foreground in which some was predicted, and of
+        empty images in which none was. `empty_false_positive_pixels`: mean over empty images.
+    """
+    values = _from_sums(_table(counts).sum(axis=0, keepdims=True), class_names)
+    return {name: float(value[0]) for name, value in values.items()}
+
+
+def intervals(
+    counts: Counts, class_names: tuple[str, ...], *, resamplings: int, confidence: float, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap intervals of `metrics`: images are drawn with replacement, as many as there are.
+
+    Resamplings in which a metric is not defined (no empty image was drawn) are left out for it.
+    """
+    table, rng = _table(counts), np.random.default_rng(seed)
+    n = len(table)
+    draws = np.concatenate(
+        [  # in pieces, because resamplings × images can be large
+            rng.multinomial(n, np.full(n, 1 / n), size=min(100, resamplings - start)) @ table
+            for start in range(0, resamplings, 100)
+        ]
+    )
+    tail = 100 * (1 - confidence) / 2
+    result = {}
+    for name, values in _from_sums(draws, class_names).items():
+        defined = values[np.isfinite(values)]
+        low, high = np.percentile(defined, [tail, 100 - tail]) if len(defined) else (np.nan, np.nan)
+        result[name] = (float(low), float(high))
+    return result
+
+
+def _table(counts: Counts) -> np.ndarray:
+    """`(n, 6 F + 5)` float64: what metrics need of each image, so that a sum over rows is all they need."""
+    foreground = counts.foreground[:, None]
+    found = counts.predicted.any(axis=1, keepdims=True)
+    pixels = np.concatenate([counts.overlap, counts.true, counts.predicted], axis=1)
+    wrong = counts.predicted.sum(axis=1, keepdims=True)
+    images = [foreground, foreground & found, ~foreground, ~foreground & ~found, ~foreground * wrong]
+    return np.concatenate([pixels * foreground, pixels, *images], axis=1).astype("float64")
+
+
+def _from_sums(sums: np.ndarray, class_names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Metrics `(m,)` from `(m, 6 F + 5)` sums of `_table`."""
+    classes = (sums.shape[1] - 5) // 6
+    shown = np.split(sums[:, : 3 * classes], 3, axis=1)
+    overlap, true, predicted = np.split(sums[:, 3 * classes : 6 * classes], 3, axis=1)
+    positives, found, empties, left, false_pixels = sums[:, 6 * classes :].T
+    iou = _ratio(shown[0], shown[1] + shown[2] - shown[0])
+    values = {
+        "iou": _mean(iou),
+        "dice": _mean(_ratio(2 * shown[0], shown[1] + shown[2])),
+        "precision": _mean(_ratio(overlap, predicted)),
+        "recall": _mean(_ratio(overlap, true)),
+        "image_balanced_accuracy": _mean(np.stack([_ratio(found, positives), _ratio(left, empties)], axis=1)),
+        "empty_false_positive_pixels": _ratio(false_pixels, empties),
+    }
+    if classes > 1:
+        values.update({f"iou_{name}": iou[:, index] for index, name in enumerate(class_names)})
+    return values
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """`(m,)` means of the defined entries of each row; NaN where none is."""
+    defined = np.isfinite(values)
+    return _ratio(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1))

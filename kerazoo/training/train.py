@@ -1,0 +1,161 @@
+"""Train a recipe: data, model, loop, and then the best checkpoint on the test split."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from kerazoo.training import callbacks
+from kerazoo.training.build import build_model, compile_model, make_batches, plain_data_errors
+from kerazoo.training.evaluate import evaluate
+from kerazoo.training.recipe import Recipe
+from kerazoo.training.run import SPLITS, describe_environment, open_source, read_run, read_split, write_json
+from kerazoo.training.strategy import devices
+
+if TYPE_CHECKING:
+    from kerazoo.data.source import Source
+
+_FILES = ("recipe.yaml", "run.json", "environment.json", "split.csv", "metrics.csv", "evaluation.json", "report.html")
+_FOLDERS = ("checkpoints", "logs", "plots", "gallery")
+
+
+def train(
+    recipe: Recipe | str | Path,
+    run_directory: str | Path,
+    data: "str | Path | Source | None" = None,
+    resume: bool = False,
+    *,
+    overwrite: bool = False,
+    console: Any = None,
+) -> dict[str, Any]:
+    """Train a recipe, keep the best epoch, and evaluate it on the test split.
+
+    A run that was stopped at any point continues with `resume=True` after its last finished epoch, with the weights,
+    the optimizer's state and the order of the data that it would have had.
+
+    Args:
+        recipe: A recipe, or the path of one.
+        run_directory: Where results go (`kerazoo.training.run` lists them).
+        data: Directory of the data, or a `Source` in place of the recipe's; None for a source that makes its own.
+        resume: Continue the run of this directory; starts it if there is none.
+        overwrite: Delete the run of this directory first.
+        console: A `rich.console.Console` for progress; None prints to standard output.
+
+    Returns: What evaluation.json holds, see `kerazoo.training.evaluate`.
+
+    Raises:
+        FileExistsError: The directory has a run, and neither `resume` nor `overwrite` is set; or it has other files.
+        ValueError: The recipe, the data or the split does not fit, or `resume` meets another recipe or other data.
+        FloatingPointError: The loss became NaN or infinite.
+    """
+    from rich.console import Console
+
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    run, console = Path(run_directory), console or Console()
+    resume = _look(run, recipe, resume=resume, overwrite=overwrite)
+    source = open_source(recipe, data)
+    console.print(str(source), highlight=False, soft_wrap=True)
+    split = read_split(run, source) if resume else _split(recipe, source)
+    channels = recipe.data.channels or int(source[0].image.shape[-1])
+    batches = {name: make_batches(recipe, split[name], channels=channels, train=name == "train") for name in SPLITS[:2]}
+    keras.utils.set_random_seed(recipe.training.seed)
+    with devices(recipe.training.strategy, batch_size=recipe.training.batch_size) as count:
+        model = build_model(recipe, num_classes=source.num_classes, channels=channels)
+        compile_model(recipe, model, source, steps_per_epoch=len(batches["train"]))
+        if not resume:
+            _start(run, recipe, source, split, data=data, channels=channels, replicas=count)
+        with plain_data_errors():
+            _fit(recipe, run, model, batches, console)
+    return evaluate(run, data=source, console=console)
+
+
+def _look(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> bool:
+    """Whether there is a run to continue; deletes the old one if asked to."""
+    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+        return False
+    if not (run / "recipe.yaml").is_file():
+        raise FileExistsError(f"{run} exists and is not a run of kerazoo. Give another directory with --run.")
+    if resume and overwrite:
+        raise ValueError("--resume continues a run and --overwrite deletes it: give one of them.")
+    if resume:
+        saved, _ = read_run(run)
+        for name in Recipe.model_fields:
+            if getattr(saved, name) != getattr(recipe, name):
+                raise ValueError(
+                    f"{run} was started with another recipe: its section {name!r} is {getattr(saved, name)}, and now "
+                    f"{getattr(recipe, name)}. Resume with {run / 'recipe.yaml'}, or start a new run."
+                )
+        return True
+    if not overwrite:
+        raise FileExistsError(
+            f"{run} holds a run. Continue it with --resume, delete it with --overwrite, or give another directory."
+        )
+    for name in _FILES:
+        (run / name).unlink(missing_ok=True)
+    for name in _FOLDERS:
+        shutil.rmtree(run / name, ignore_errors=True)
+    return False
+
+
+def _split(recipe: Recipe, source: "Source") -> dict[str, "Source"]:
+    split = recipe.data.split
+    parts = source.split(by=split.by, fractions=split.fractions, seed=split.seed, stratify=split.stratify)
+    return dict(zip(SPLITS, parts, strict=True))
+
+
+def _start(
+    run: Path,
+    recipe: Recipe,
+    source: "Source",
+    split: dict[str, "Source"],
+    *,
+    data: Any,
+    channels: int,
+    replicas: int,
+) -> None:
+    """Write what does not change over the run; recipe.yaml last, because it makes the directory a run."""
+    from kerazoo.data import save_split
+
+    (run / "checkpoints").mkdir(parents=True, exist_ok=True)
+    save_split(split, run / "split.csv")
+    write_json(run / "environment.json", describe_environment(replicas))
+    place = str(Path(data).resolve()) if isinstance(data, str | Path) else None
+    facts = {"num_classes": source.num_classes, "class_names": list(source.class_names), "channels": channels}
+    write_json(run / "run.json", {"data": place, **facts})
+    recipe.dump(run / "recipe.yaml")
+
+
+def _fit(recipe: Recipe, run: Path, model: keras.Model, batches: dict[str, Any], console: Any) -> None:
+    from kerazoo.data import PinEpoch
+
+    training, last = recipe.training, run / "checkpoints" / "last.keras"
+    rows = []
+    if last.is_file():
+        rows = callbacks.read_rows(last)
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(last)
+        console.print(f"resuming after epoch {len(rows)} of {training.epochs}", highlight=False)
+    recorder = callbacks.Recorder(run, monitor=training.monitor, mode=training.mode, rows=rows)
+    progress = callbacks.Progress(console, epochs=training.epochs, steps=len(batches["train"]), recorder=recorder)
+    chain = [PinEpoch(batches["train"]), callbacks.SeedEpoch(training.seed), callbacks.StopOnNaN(), recorder]
+    if training.early_stopping is not None:
+        stop = training.early_stopping
+        chain.append(callbacks.StopEarly(recorder, patience=stop.patience, min_delta=stop.min_delta))
+        if chain[-1].is_over():
+            return
+    chain += [keras.callbacks.TensorBoard(run / "logs", write_graph=False), progress]
+    if len(rows) >= training.epochs:
+        return
+    try:
+        model.fit(
+            batches["train"],
+            validation_data=batches["val"],
+            epochs=training.epochs,
+            initial_epoch=len(rows),
+            callbacks=chain,
+            shuffle=False,  # the dataset draws its own order
+            verbose=0,
+        )
+    finally:
+        progress.close()

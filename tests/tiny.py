@@ -1,0 +1,26 @@
+"""The smallest recipe that trains: 32 pixels, one narrow block per stage."""
+
+from kerazoo.training.recipe import Recipe
+
+TINY = {
+    "name": "tiny",
+    "data": {
+        "source": {"name": "synthetic", "n": 40, "empty_fraction": 0.5, "image_size": [32, 32], "seed": 1},
+        "split": {"fractions": [0.6, 0.2, 0.2]},
+        "image_size": 32,
+    },
+    "model": {
+        "encoder": {"name": "resnet18", "depths": [1, 1, 1, 1], "widths": [8, 8, 8, 8], "stem_width": 8},
+        "decoder": {"name": "unet", "skip": "sum", "widths": [8, 8, 8, 8, 8]},
+        "head": {"name": "mlf", "width": 8, "stride": 2},
+    },
+    "loss": ["cross_entropy", {"name": "foreground_dice", "weight": 0.1}],
+    "optimizer": {"name": "radam", "learning_rate": 3e-3, "schedule": {"name": "cosine", "final": 1e-5}},
+    "training": {"epochs": 4, "batch_size": 8, "sampler": "under", "augment": ["flip"]},
+    "evaluation": {"bootstrap": 50, "gallery": 2},
+}
+
+
+def tiny(*assignments: str) -> Recipe:
+    """The recipe with assignments such as `training.epochs=2`."""
+    return Recipe.parse(TINY).override(*assignments)
