@@ -1,0 +1,37 @@
+"""From files to batches: sources, splits, samplers, augmentation and the pipeline.
+
+Sources, splits and samplers need neither TensorFlow nor Keras; `pipeline` imports TensorFlow when it is called.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from kerazoo.data import sampling as sampling
+from kerazoo.data import sources as sources
+from kerazoo.data.images import read_image as read_image
+from kerazoo.data.pipeline import pipeline as pipeline  # the function, which hides its module
+from kerazoo.data.sample import Sample as Sample
+from kerazoo.data.source import Source as Source
+from kerazoo.data.splitting import save_split as save_split
+
+if TYPE_CHECKING:
+    from kerazoo.data import augment as augment
+    from kerazoo.data.pin_epoch import PinEpoch as PinEpoch
+
+__all__ = ["PinEpoch", "Sample", "Source", "augment", "pipeline", "read_image", "sampling", "save_split", "sources"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use what needs Keras."""
+    if name == "PinEpoch":
+        value = importlib.import_module("kerazoo.data.pin_epoch").PinEpoch
+    elif name == "augment":
+        value = importlib.import_module("kerazoo.data.augment")
+    else:
+        raise AttributeError(f"module 'kerazoo.data' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,220 @@
+"""Augmentation of images and masks together, on Keras's own preprocessing layers.
+
+What Keras 3.15 does to masks is not taken on trust:
+
+- `fill_value` is for images and masks alike there; here a mask is filled with the background or the ignored class.
+- `RandomElasticTransform` draws another displacement for the mask than for the image; it is refused.
+- A scalar factor makes `RandomContrast` only ever raise the contrast; `contrast` goes both ways.
+- Layers count their draws in a variable, so parallel calls are not reproducible; here every batch brings its own seed.
+
+Images are in 0-255, whatever their dtype; the geometry changes masks by the nearest pixel, so that no new id appears,
+and brightness, contrast, gamma and noise leave them alone.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from kerazoo.registry import Registry
+
+_RANGE = (0.0, 255.0)
+_GEOMETRY = ("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomShear", "RandomPerspective")
+_INTENSITY = (
+    "AutoContrast", "Equalization", "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter",
+    "RandomContrast", "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPosterization",
+    "RandomSaturation", "RandomSharpness", "Solarization",
+)  # fmt: skip
+
+
+def flip() -> keras.layers.Layer:
+    """Mirror left and right, in half of the images."""
+    return keras.layers.RandomFlip("horizontal")
+
+
+def flip_vertical() -> keras.layers.Layer:
+    """Mirror top and bottom, in half of the images."""
+    return keras.layers.RandomFlip("vertical")
+
+
+def rotate(*, degrees: float = 15.0, fill_value: float = 0.0) -> keras.layers.Layer:
+    """Turn about the centre by up to `degrees` either way; image pixels from outside are `fill_value`, 0-255."""
+    return keras.layers.RandomRotation(degrees / 360, fill_mode="constant", fill_value=fill_value)
+
+
+def zoom(*, factor: float = 0.2, fill_value: float = 0.0) -> keras.layers.Layer:
+    """Shrink or enlarge about the centre by up to `factor`, < 1, keeping the aspect ratio."""
+    return keras.layers.RandomZoom(factor, fill_mode="constant", fill_value=fill_value)
+
+
+def shift(*, factor: float = 0.1, fill_value: float = 0.0) -> keras.layers.Layer:
+    """Move by up to `factor` of the height and of the width, either way."""
+    return keras.layers.RandomTranslation(factor, factor, fill_mode="constant", fill_value=fill_value)
+
+
+def brightness(*, factor: float = 0.15) -> keras.layers.Layer:
+    """Add up to `factor` × 255, either way; clipped to 0-255."""
+    return keras.layers.RandomBrightness(factor, value_range=_RANGE)
+
+
+def contrast(*, factor: float = 0.25) -> keras.layers.Layer:
+    """Scale the deviation from the image's mean by 1 - `factor` to 1 + `factor`; clipped to 0-255."""
+    return keras.layers.RandomContrast((factor, factor), value_range=_RANGE)
+
+
+@keras.saving.register_keras_serializable("kerazoo")
+class RandomGamma(keras.layers.RandomBrightness):
+    """Raises intensities, as shares of 255, to a power: 255 · (x / 255)^γ, γ log-uniform, one for each image.
+
+    Args:
+        factor: γ is between 1 / (1 + `factor`) and 1 + `factor`; 0 < `factor` ≤ 1.
+    """
+
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> dict[str, Any]:
+        """Draw `gamma`, `(B, 1, 1, 1)`."""
+        ops = self.backend
+        images = data["images"] if isinstance(data, dict) else data
+        shape = (ops.shape(images)[0], 1, 1, 1) if len(images.shape) == 4 else (1, 1, 1)
+        high = ops.numpy.log(1.0 + self.factor[1])
+        if not training:
+            return {"gamma": ops.numpy.ones(shape)}
+        seed = self._get_seed_generator(ops.name) if seed is None else seed
+        return {"gamma": ops.numpy.exp(ops.random.uniform(shape, minval=-high, maxval=high, seed=seed))}
+
+    def transform_images(self, images: Any, transformation: dict[str, Any], training: bool = True) -> Any:
+        """Apply the power to intensities clipped to 0-255."""
+        low, high = self.value_range
+        share = (self.backend.numpy.clip(images, low, high) - low) / (high - low)
+        return low + (high - low) * share ** transformation["gamma"]
+
+
+@keras.saving.register_keras_serializable("kerazoo")
+class RandomNoise(keras.layers.RandomBrightness):
+    """Adds Gaussian noise, clipped to 0-255; its deviation is uniform between 0 and `factor` × 255 for each image.
+
+    Args:
+        factor: Greatest standard deviation, as share of 255.
+    """
+
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> dict[str, Any]:
+        """Draw `noise`, of the images' shape."""
+        ops = self.backend
+        images = data["images"] if isinstance(data, dict) else data
+        each = (ops.shape(images)[0], 1, 1, 1) if len(images.shape) == 4 else (1, 1, 1)
+        if not training:
+            return {"noise": ops.numpy.zeros(each)}
+        seed = self._get_seed_generator(ops.name) if seed is None else seed
+        scale = self.value_range[1] - self.value_range[0]
+        deviation = ops.random.uniform(each, maxval=self.factor[1] * scale, seed=seed)
+        return {"noise": deviation * ops.random.normal(ops.shape(images), seed=seed)}
+
+    def transform_images(self, images: Any, transformation: dict[str, Any], training: bool = True) -> Any:
+        """Add the noise."""
+        return self.backend.numpy.clip(images + transformation["noise"], *self.value_range)
+
+
+def gamma(*, factor: float = 0.3) -> keras.layers.Layer:
+    """Raise intensities to a power between 1 / (1 + `factor`) and 1 + `factor`."""
+    return RandomGamma(factor, value_range=_RANGE)
+
+
+def noise(*, factor: float = 0.04) -> keras.layers.Layer:
+    """Add Gaussian noise of a deviation up to `factor` × 255."""
+    return RandomNoise(factor, value_range=_RANGE)
+
+
+AUGMENTATIONS = Registry(
+    "augmentation",
+    {
+        "brightness": brightness,
+        "contrast": contrast,
+        "flip": flip,
+        "flip_vertical": flip_vertical,
+        "gamma": gamma,
+        "noise": noise,
+        "rotate": rotate,
+        "shift": shift,
+        "zoom": zoom,
+    },
+)
+
+list = AUGMENTATIONS.list
+create = AUGMENTATIONS.create
+
+
+class Augmenter:
+    """Applies augmentations, one after the other, to a batch of images and their masks.
+
+    Args:
+        augment: Names of the registry, or Keras layers: those of the registry with parameters (`rotate(degrees=30)`),
+            or `keras.layers.Random…` of which it is known what they do to masks.
+        mask_fill: Id that a mask gets where the geometry brings in what was outside the image.
+
+    Call: TensorFlow tensors: `images` `(B, H, W, C)` uint8 or float32 in 0-255, `masks` `(B, H, W)` integer or None,
+        `seed` `(2,)` int32.
+    Returns: images and masks; shapes and dtypes are kept, uint8 images are rounded and clipped.
+
+    Raises:
+        ValueError: a name is unknown, or a layer is not known to keep masks aligned.
+        TypeError: an item is neither a name nor a Keras layer.
+    """
+
+    def __init__(self, augment: Sequence[str | keras.layers.Layer], *, mask_fill: int = 0):
+        layers = [create(item) if isinstance(item, str) else item for item in augment]
+        self._steps = [(_twin(layer), _mask_twin(layer, mask_fill)) for layer in layers]
+
+    def __call__(self, images: Any, masks: Any, seed: Any) -> tuple[Any, Any]:
+        if not self._steps:
+            return images, masks
+        ops = self._steps[0][0].backend
+        pixels = ops.cast(images, "float32")
+        ids = None if masks is None else ops.cast(ops.numpy.expand_dims(masks, -1), "float32")
+        source = _Seeds(seed)
+        for layer, mask_layer in self._steps:
+            transformation = layer.get_random_transformation(pixels, training=True, seed=source)
+            pixels = layer.transform_images(pixels, transformation, training=True)
+            if ids is not None and mask_layer is not None:
+                ids = mask_layer.transform_images(ids, transformation, training=True)
+        if keras.backend.standardize_dtype(images.dtype) == "uint8":
+            pixels = ops.cast(ops.numpy.round(ops.numpy.clip(pixels, *_RANGE)), "uint8")
+        if ids is not None and masks is not None:
+            masks = ops.cast(ops.numpy.squeeze(ids, -1), keras.backend.standardize_dtype(masks.dtype))
+        return pixels, masks
+
+
+class _Seeds(keras.random.SeedGenerator):
+    """Gives the draws of one batch their seeds: a pure function of the batch's own, without a variable."""
+
+    def __init__(self, seed: Any):
+        self._seed, self._drawn = seed, 0
+
+    def next(self, ordered: bool = True) -> Any:
+        self._drawn += 1
+        return self._seed + (0, self._drawn)  # noqa: RUF005 a tensor, not a list
+
+
+def _twin(layer: keras.layers.Layer, **changes: Any) -> Any:
+    """A copy of our own, in float32 whatever the policy, that computes with TensorFlow whatever the backend."""
+    twin: Any = type(layer).from_config({**layer.get_config(), "dtype": "float32", **changes})
+    twin.backend.set_backend("tensorflow")
+    return twin
+
+
+def _mask_twin(layer: keras.layers.Layer, fill: int) -> Any:
+    """What the layer is for a mask: nearest pixel and the mask's own fill; None if it leaves masks alone."""
+    if not isinstance(layer, keras.layers.Layer):
+        raise TypeError(
+            f"`augment` takes names ({', '.join(AUGMENTATIONS)}) or Keras layers, received {layer!r} of type "
+            f"{type(layer).__name__}."
+        )
+    name = type(layer).__name__
+    if name in _INTENSITY or isinstance(layer, (RandomGamma, RandomNoise)):
+        return None
+    if name not in _GEOMETRY:
+        raise ValueError(
+            f"`augment` has a {name}, of which it is not known that image and mask stay aligned. Take one of "
+            f"{', '.join((*_GEOMETRY, *_INTENSITY))}, or a name: {', '.join(AUGMENTATIONS)}."
+        )
+    config = layer.get_config()
+    own = {"interpolation": "nearest", "fill_value": float(fill)}
+    return _twin(layer, **{key: value for key, value in own.items() if key in config})

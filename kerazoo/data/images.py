@@ -1,0 +1,177 @@
+"""Read and resize images and masks with Pillow and NumPy; every fault names the file."""
+
+import struct
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+"""Suffixes, in lower case, of the files that count as images."""
+
+_GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L")
+_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+_ORIENTATION = 0x0112  # EXIF tag
+_FAULTS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+
+class Header(NamedTuple):
+    """What an image file says before its pixels.
+
+    Attributes:
+        shape: Height, width and channels that `read_image` will give.
+        turned: EXIF turns the image, and it was asked for.
+        alpha: There is an alpha channel, which `read_image` drops.
+    """
+
+    shape: tuple[int, int, int]
+    turned: bool
+    alpha: bool
+
+
+def read_image(path: str | Path, *, exif_orientation: bool = True) -> np.ndarray:
+    """Decode an image file.
+
+    Args:
+        path: The file.
+        exif_orientation: Turn the image as its EXIF tag says, as every viewer does.
+
+    Returns: `(H, W, C)` uint8, uint16 (16-bit grey) or float32 (float or 32-bit grey TIFF). C is 1 for grey and 3 for
+        colour; palettes are resolved, CMYK is converted and an alpha channel is dropped.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not an image, is corrupt or truncated, has several frames, or holds NaN or infinity.
+    """
+    image = _decode(path, exif_orientation)
+    if image.mode == "P" or image.mode in {"CMYK", "YCbCr", "LAB", "HSV", "RGBX", "PA"}:
+        image = image.convert("RGB")
+    elif image.mode in {"1", "LA", "La"}:
+        image = image.convert("L")
+    elif image.mode in {"RGBA", "RGBa"}:
+        image = image.convert("RGB")
+    pixels = np.asarray(image)
+    if pixels.dtype.kind == "i" or pixels.dtype == np.float64:
+        pixels = pixels.astype(np.float32)
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise ValueError(f"Image {path} holds NaN or infinity. Repair it or leave it out.")
+    if pixels.dtype == np.dtype(">u2"):
+        pixels = pixels.astype(np.uint16)
+    return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+
+
+def read_mask(path: str | Path, *, exif_orientation: bool = True) -> np.ndarray:
+    """Decode a mask file without interpreting its values.
+
+    Args:
+        path: The file. A palette gives its indices, an opaque alpha channel is dropped, and three equal channels are
+            one.
+        exif_orientation: Turn the mask as its EXIF tag says.
+
+    Returns: `(H, W)` of bool (1-bit files), uint8, uint16 or int32; or `(H, W, 3)` uint8 if the channels differ.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not an image, is corrupt or truncated, has several frames, floating-point values or
+            transparent pixels.
+    """
+    image = _decode(path, exif_orientation)
+    if image.mode in {"LA", "PA", "RGBA"}:
+        alpha = np.asarray(image.getchannel("A"))
+        if (alpha != 255).any():
+            raise ValueError(
+                f"Mask {path} has transparent pixels: their class is unknown. Save it without alpha channel."
+            )
+        image = image.convert("RGB" if image.mode == "RGBA" else "L")
+    values = np.asarray(image)
+    if values.dtype.kind == "f":
+        raise ValueError(f"Mask {path} has floating-point values (mode {image.mode}). Save it as integer class ids.")
+    if values.ndim == 3 and values.shape[2] == 3 and (values == values[..., :1]).all():
+        values = values[..., 0]
+    return values
+
+
+def read_header(path: str | Path, *, exif_orientation: bool = True) -> Header:
+    """Shape and oddities of an image file, without decoding it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the header cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turn = image.getexif().get(_ORIENTATION, 1) if exif_orientation else 1
+            if turn in (5, 6, 7, 8):
+                width, height = height, width
+            channels = 1 if image.mode in _GREY else 3
+            return Header((height, width, channels), turn in range(2, 9), image.mode in _ALPHA)
+    except FileNotFoundError:
+        raise
+    except _FAULTS as error:
+        raise _unreadable(path, error) from error
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize `(H, W, C)` to `size` = (height, width), bilinear and antialiased; dtype and range are kept."""
+    height, width = size
+    if image.shape[:2] == (height, width):
+        return image
+    if image.dtype == np.uint8 and image.shape[2] in (1, 3):
+        pixels = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+        resized = np.asarray(pixels.resize((width, height), Image.Resampling.BILINEAR))
+        return resized[..., np.newaxis] if resized.ndim == 2 else resized
+    channels = [
+        Image.fromarray(image[..., c].astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+        for c in range(image.shape[2])
+    ]
+    resized = np.stack([np.asarray(channel) for channel in channels], axis=-1)
+    return np.rint(resized).astype(image.dtype) if image.dtype.kind == "u" else resized.astype(image.dtype)
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize `(H, W)` uint8 ids to `size` = (height, width) by the nearest pixel, so no new id appears."""
+    height, width = size
+    if mask.shape == (height, width):
+        return mask
+    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+
+def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """Turn grey `(H, W, 1)` into `channels` equal ones, or RGB into grey (ITU-R 601 luma); dtype is kept.
+
+    Raises:
+        ValueError: the image has neither one channel nor `channels`, and is not RGB asked for as grey.
+    """
+    have = image.shape[2]
+    if have == channels:
+        return image
+    if have == 1:
+        return np.repeat(image, channels, axis=2)
+    if have == 3 and channels == 1:
+        luma = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+        return (np.rint(luma).astype(image.dtype) if image.dtype.kind == "u" else luma)[..., np.newaxis]
+    raise ValueError(
+        f"An image of {have} channels cannot become one of channels={channels}; pass channels={have} or None."
+    )
+
+
+def _decode(path: str | Path, exif_orientation: bool) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # MPO: a photograph with its preview
+                raise ValueError(f"it has {image.n_frames} frames and one is expected")  # pyright: ignore
+            image.load()
+            return ImageOps.exif_transpose(image) if exif_orientation else image.copy()
+    except FileNotFoundError:
+        raise
+    except _FAULTS as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str | Path, error: BaseException) -> ValueError:
+    return ValueError(
+        f"Cannot read {path}: {error}. The file is corrupt, truncated or no image: restore it or remove it."
+    )

@@ -1,0 +1,263 @@
+"""From a source to batches for `fit`: draw, decode in parallel, resize, batch, augment, prefetch.
+
+The order of an epoch and the seeds of its augmentation are drawn in NumPy from (seed, epoch), so the batches are the
+same for any number of workers. TensorFlow is imported when a pipeline is made, also where Keras runs on JAX or PyTorch.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kerazoo.data.cache import Cache, DirectoryCache, MemoryCache
+from kerazoo.data.images import resize_image, resize_mask, to_channels
+from kerazoo.data.sampling import Draw, Order, audit_order
+from kerazoo.data.source import Source
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+HEADS = ("mask", "label")
+
+
+def pipeline(
+    source: Source,
+    *,
+    image_size: tuple[int, int] | None,
+    batch_size: int,
+    sampler: str = "natural",
+    balanced_batches: bool = False,
+    augment: "Sequence[str | keras.layers.Layer]" = (),
+    seed: int = 0,
+    outputs: str | Sequence[str] = "mask",
+    cache: str | Path | None = None,
+    channels: int | None = None,
+    shuffle: bool | None = None,
+    drop_remainder: bool = False,
+    skip_batches: int = 0,
+    workers: int | None = None,
+) -> "tf.data.Dataset":
+    """Finite dataset of (images, masks) that draws a new epoch each time it is iterated.
+
+    Its cardinality is known. Pass `PinEpoch(dataset)` to `fit` to make epoch k show the same samples also after a
+    resume. A balancing sampler prints once what it does.
+
+    Args:
+        source: The samples.
+        image_size: (height, width) to which images (bilinear, antialiased) and masks (nearest pixel) are resized. None
+            keeps their sizes: then `batch_size` is 1, or all images are of one size.
+        batch_size: Samples in a batch; the last may have fewer.
+        sampler: "natural": every sample. "under", "over": as many foreground as empty images, see `sampling.Order`.
+        balanced_batches: Make every batch, and not only the epoch, half foreground and half empty.
+        augment: Names of `kz.data.augment.list()`, or layers, applied in turn; see `augment.Augmenter`.
+        seed: Of draws and augmentation.
+        outputs: "mask" for (image, mask); "label" for (image, label), which opens no mask; or a tuple of both, or of
+            one, for a dict with these keys, as a model with several heads wants it.
+        cache: None; "memory"; or a directory: keep resized samples there, so that each is decoded once.
+        channels: 1 or 3: turn grey to RGB or RGB to grey. None takes the images as they are, all alike.
+        shuffle: Draw the order of the natural sampler anew each epoch. None means that it does so for training, where
+            `augment` or a balancing sampler is asked for, and else keeps the source's order.
+        drop_remainder: Leave out a last batch that is not full.
+        skip_batches: Leave out the first batches of every epoch: to go on in the middle of one.
+        workers: Threads that decode; None lets tf.data choose. The batches do not depend on it.
+
+    Returns: Dataset of `(B, H, W, C)` images and `(B, H, W)` int32 masks. Images are uint8, or float32 in 0-255 if the
+        source's are uint16 (0-65535 become 0-255) or float. Labels are float32: with one class `(B, 1)`, 1 for
+        foreground; with K classes `(B, K)`, 1 for each class that is shown, index 0 for an empty image; beside a mask
+        they are what the mask shows, after resizing and augmentation.
+
+    Raises:
+        ValueError: an argument is outside what is said above, the sources's images differ in size where they may not,
+            or a balancing sampler lacks foreground or empty images. While iterating, TensorFlow wraps an error of the
+            source in its own, whose message starts with ours.
+    """
+    import tensorflow as tf
+
+    if batch_size < 1 or skip_batches < 0:
+        raise ValueError(
+            f"`batch_size` must be 1 or more and `skip_batches` 0 or more, received {batch_size}, {skip_batches}."
+        )
+    heads = _heads(outputs)
+    balancing = sampler != "natural"
+    order = Order(
+        size=len(source),
+        foreground=source.foreground if balancing else None,
+        sampler=sampler,
+        balanced=batch_size if balanced_batches else None,
+        shuffle=(balancing or bool(augment)) if shuffle is None else shuffle,
+        seed=seed,
+    )
+    draw = Draw(order, skip_batches * batch_size)
+    if len(draw) < 1:
+        raise ValueError(
+            f"skip_batches={skip_batches} of {batch_size} leaves nothing of the {len(order)} samples of an epoch."
+        )
+    if balancing:
+        print(audit_order(order))
+    load = Loader(source, image_size, channels, masks="mask" in heads, batch_size=batch_size, cache=cache)
+    labels = None if "mask" in heads else tf.constant(source.labels, tf.float32)
+
+    @tf.autograph.experimental.do_not_convert
+    def epoch(_: Any) -> Any:
+        index, seeds = tf.numpy_function(draw, [], (tf.int64, tf.int64), stateful=True)
+        return tf.data.Dataset.from_tensor_slices(
+            (tf.ensure_shape(index, [len(draw)]), tf.ensure_shape(seeds, [len(draw)]))
+        )
+
+    @tf.autograph.experimental.do_not_convert
+    def decode(index: Any, seeds: Any) -> Any:
+        image, mask = tf.numpy_function(load, [index], (tf.as_dtype(load.dtype), tf.uint8), stateful=False)
+        return tf.ensure_shape(image, load.shape), tf.ensure_shape(mask, load.mask_shape), index, seeds
+
+    augmenter = None
+    if augment:
+        from kerazoo.data.augment import Augmenter
+
+        augmenter = Augmenter(augment, mask_fill=source.ignore_class or 0)
+
+    @tf.autograph.experimental.do_not_convert
+    def finish(image: Any, mask: Any, index: Any, seeds: Any) -> Any:
+        if augmenter is not None:
+            pair = tf.cast(tf.stack([seeds[0] // 2**31, seeds[0] % 2**31]), tf.int32)
+            image, mask = augmenter(image, mask if "mask" in heads else None, pair)
+        mask = None if mask is None else tf.cast(mask, tf.int32)
+        made = {}
+        if "mask" in heads:
+            made["mask"] = mask
+        if "label" in heads:
+            made["label"] = _shown(mask, source.num_classes) if labels is None else tf.gather(labels, index)
+        return image, made[outputs] if isinstance(outputs, str) else made
+
+    threads = tf.data.AUTOTUNE if workers is None else workers
+    whole = drop_remainder or len(draw) % batch_size == 0  # a batch dimension that is known
+    dataset = (
+        tf.data.Dataset.from_tensors(0)
+        .flat_map(epoch)
+        .apply(tf.data.experimental.assert_cardinality(len(draw)))
+        .map(decode, num_parallel_calls=threads, deterministic=True)
+        .batch(batch_size, drop_remainder=whole)
+        .map(finish, num_parallel_calls=threads, deterministic=True)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+    dataset.draw = draw  # pyright: ignore[reportAttributeAccessIssue]  # for PinEpoch
+    return dataset
+
+
+class Loader:
+    """Reads, converts and resizes one sample, for tf.data to call in threads.
+
+    Args:
+        source: The samples.
+        image_size: (height, width), or None to keep sizes.
+        channels: Of the images, or None.
+        masks: Read the masks; else they are empty arrays.
+        batch_size: 1 allows sizes to differ.
+        cache: None, "memory" or a directory.
+
+    Attributes:
+        dtype: Of the images.
+        shape: Of an image, `(H, W, C)`; H and W are None if they vary.
+        mask_shape: `(H, W)`, or `(0, 0)` without masks.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        image_size: tuple[int, int] | None,
+        channels: int | None,
+        *,
+        masks: bool,
+        batch_size: int,
+        cache: str | Path | None,
+    ):
+        self._source, self._size, self._masks = source, image_size, masks
+        first = source.image(0)
+        self._channels, self._convert = first.shape[2] if channels is None else channels, channels is not None
+        self._stored = first.dtype
+        self.dtype = np.dtype(np.uint8 if first.dtype == np.uint8 else np.float32)
+        height, width = self._check_size(image_size, batch_size)
+        self.shape = (height, width, self._channels)
+        self.mask_shape = (height, width) if masks else (0, 0)
+        self._cache = self._open(cache)
+
+    def __call__(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Image and mask of the sample at `index`."""
+        place = int(index)
+        kept = None if self._cache is None else self._cache.get(place)
+        if kept is not None:
+            return kept
+        image, mask = self._read(place)
+        if self._cache is not None:
+            self._cache.put(place, image, mask)
+        return image, mask
+
+    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if self._masks:
+            image, mask, id = self._source[index]
+        else:
+            image, mask, id = self._source.image(index), np.zeros((0, 0), np.uint8), self._source.id(index)
+        if image.dtype != self._stored:
+            raise ValueError(
+                f"Image {id!r} is {image.dtype} and the first of the source is {self._stored}; a batch has one "
+                "type. Pass `intensity_range` to the source, or save them alike."
+            )
+        if image.shape[2] != self._channels:
+            if not self._convert:
+                raise ValueError(
+                    f"Image {id!r} has {image.shape[2]} channels and the first of the source has "
+                    f"{self._channels}. Pass channels=1 or channels=3."
+                )
+            image = to_channels(image, self._channels)
+        if image.dtype == np.uint16:
+            image = image.astype(np.float32) / np.float32(257)
+        if self._size is not None:
+            image = resize_image(image, self._size)
+            mask = resize_mask(mask, self._size) if self._masks else mask
+        return np.ascontiguousarray(image.astype(self.dtype, copy=False)), np.ascontiguousarray(mask)
+
+    def _check_size(self, image_size: tuple[int, int] | None, batch_size: int) -> tuple[int | None, int | None]:
+        if image_size is not None:
+            if len(image_size) != 2 or min(image_size) < 1:
+                raise ValueError(f"`image_size` must be (height, width) in pixels or None, received {image_size}.")
+            return int(image_size[0]), int(image_size[1])
+        if batch_size == 1:
+            return None, None
+        sizes = {tuple(shape) for shape in self._source.shapes[:, :2].tolist()}
+        if len(sizes) > 1:
+            low, high = min(sizes), max(sizes)
+            raise ValueError(
+                f"image_size=None with batch_size={batch_size} needs images of one size; there are {len(sizes)}, from "
+                f"{low[0]}x{low[1]} to {high[0]}x{high[1]}. Pass `image_size`, or batch_size=1."
+            )
+        return sizes.pop()
+
+    def _open(self, cache: str | Path | None) -> Cache | None:
+        if cache is None:
+            return None
+        if cache == "memory":
+            return MemoryCache()
+        height, width, channels = self.shape
+        if height is None or width is None:
+            raise ValueError(f"A cache in a directory needs `image_size`, received cache={str(cache)!r} and None.")
+        shape = (height, width, channels)
+        identity = f"{self._source.fingerprint} {shape} {self._masks}"
+        return DirectoryCache(cache, identity, len(self._source), shape, self.dtype)
+
+
+def _heads(outputs: str | Sequence[str]) -> tuple[str, ...]:
+    heads = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+    if not heads or len(set(heads)) != len(heads) or not set(heads) <= set(HEADS):
+        raise ValueError(f'`outputs` must be "mask", "label" or a tuple of these, received outputs={outputs!r}.')
+    return heads
+
+
+def _shown(masks: Any, num_classes: int) -> Any:
+    """Image-level labels of `(B, H, W)` ids, as `Source.labels` has them, float32."""
+    import tensorflow as tf
+
+    there = [tf.reduce_any(masks == k, axis=(1, 2)) for k in range(1, max(num_classes, 2))]
+    if num_classes > 1:
+        there.insert(0, ~tf.reduce_any(tf.stack(there), axis=0))
+    return tf.cast(tf.stack(there, axis=1), tf.float32)

@@ -1,0 +1,281 @@
+"""A set of images with masks, and what every such set can do: count, split, select.
+
+A file format is a `Reader`; the services are written once, in `Source`, and need neither TensorFlow nor decoded masks.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from kerazoo.data.sample import Sample
+from kerazoo.data.splitting import read_split, split_groups, split_images
+
+T = TypeVar("T")
+
+
+class Facts(NamedTuple):
+    """What is known of every image of a reader without holding any of them.
+
+    Attributes:
+        labels: `(n, num_classes)` bool: which classes the image shows. With one class: does it have foreground. With
+            more, column 0 says that the image is empty (background only) and column k that class k is there.
+        shapes: `(n, 3)` int: height, width, channels.
+        warnings: `(index, sentence)` pairs; index None speaks of the set as a whole.
+    """
+
+    labels: np.ndarray
+    shapes: np.ndarray
+    warnings: tuple[tuple[int | None, str], ...] = ()
+
+
+class Reader(Protocol):
+    """What a file format has to supply; `Source` does the rest.
+
+    Attributes:
+        ids: Unique names, in a fixed order.
+        num_classes: 1, or the number of classes with the background.
+        class_names: One name per class; with more than one class the first is the background's.
+        groups: What must not be divided by a split (patient, tile), one per image; or None.
+        ignore_class: Mask id of pixels that count nowhere, or None.
+    """
+
+    @property
+    def ids(self) -> Sequence[str]: ...
+    @property
+    def num_classes(self) -> int: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def groups(self) -> Sequence[str] | None: ...
+    @property
+    def ignore_class(self) -> int | None: ...
+    @property
+    def facts(self) -> Facts:
+        """Computed on first use and kept."""
+        ...
+
+    def image(self, index: int) -> np.ndarray:
+        """`(H, W, C)`, see `Sample`."""
+        ...
+
+    def mask(self, index: int) -> np.ndarray:
+        """`(H, W)` uint8 class ids."""
+        ...
+
+    def fingerprint(self, index: int) -> str:
+        """Changes when the image, its mask or their interpretation may have changed; cheap."""
+        ...
+
+
+class Source:
+    """Images with masks, indexable: `source[i]` is a `Sample`, decoded when asked for.
+
+    Args:
+        reader: Where the images come from.
+        indices: Which of the reader's images, in which order; None means all.
+    """
+
+    def __init__(self, reader: Reader, indices: Iterable[int] | None = None):
+        self._reader = reader
+        self._indices = np.arange(len(reader.ids)) if indices is None else np.asarray(list(indices), np.int64)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The sample at `index`; a negative index counts from the end.
+
+        Raises:
+            IndexError: there is no such index.
+            ValueError: the image or the mask is faulty, or their sizes differ; the message names the files.
+        """
+        image, mask = self.image(index), self.mask(index)
+        if image.shape[:2] != mask.shape:
+            raise ValueError(
+                f"Image and mask of {self.id(index)!r} differ in size: image {image.shape[0]}x{image.shape[1]}, mask "
+                f"{mask.shape[0]}x{mask.shape[1]} (height x width)."
+            )
+        return Sample(image, mask, self.id(index))
+
+    def id(self, index: int) -> str:
+        """Name of the sample at `index`."""
+        return self._reader.ids[self._at(index)]
+
+    def image(self, index: int) -> np.ndarray:
+        """The image at `index`, `(H, W, C)`; never opens a mask."""
+        return self._reader.image(self._at(index))
+
+    def mask(self, index: int) -> np.ndarray:
+        """The mask at `index`, `(H, W)` uint8 class ids."""
+        return self._reader.mask(self._at(index))
+
+    @property
+    def ids(self) -> list[str]:
+        """Names of the samples, unique."""
+        names = self._reader.ids
+        return [names[i] for i in self._indices.tolist()]
+
+    @property
+    def num_classes(self) -> int:
+        """Classes as a model counts them: 1 for binary, else K ≥ 2 with the background."""
+        return self._reader.num_classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class; with K ≥ 2 the first is the background's."""
+        return self._reader.class_names
+
+    @property
+    def ignore_class(self) -> int | None:
+        """Mask id of pixels that count nowhere, or None."""
+        return self._reader.ignore_class
+
+    @property
+    def groups(self) -> list[str] | None:
+        """What a split by group never divides, one per image; None if the source has no groups."""
+        names = self._reader.groups
+        return None if names is None else [names[i] for i in self._indices.tolist()]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """`(n, num_classes)` bool image-level labels; column 0 means *empty* where there are K ≥ 2 classes."""
+        return self._reader.facts.labels[self._indices]
+
+    @property
+    def foreground(self) -> np.ndarray:
+        """`(n,)` bool: the image has at least one pixel of a foreground class."""
+        labels = self.labels
+        return labels[:, 0] if self.num_classes == 1 else np.any(labels[:, 1:], axis=1)
+
+    @property
+    def shapes(self) -> np.ndarray:
+        """`(n, 3)` int: height, width and channels of every image."""
+        return self._reader.facts.shapes[self._indices]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What looks wrong but may be right, one sentence each."""
+        own = set(self._indices.tolist())
+        return [sentence for index, sentence in self._reader.facts.warnings if index is None or index in own]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash that changes when the samples, their order or their files may have changed."""
+        digest = hashlib.sha256()
+        for i in self._indices.tolist():
+            digest.update(f"{self._reader.ids[i]}\0{self._reader.fingerprint(i)}\n".encode())
+        return digest.hexdigest()[:32]
+
+    def subset(self, indices: Iterable[int]) -> "Source":
+        """The samples at `indices`, in that order.
+
+        Raises:
+            ValueError: no index is given.
+            IndexError: an index is not in the source.
+        """
+        chosen = [self._at(int(index)) for index in indices]
+        if not chosen:
+            raise ValueError(f"`indices` names no sample of the {len(self)}; a source cannot be empty.")
+        return Source(self._reader, chosen)
+
+    def split(
+        self,
+        *,
+        by: str | None = None,
+        fractions: Sequence[float] = (0.8, 0.2),
+        seed: int = 0,
+        stratify: bool = True,
+    ) -> tuple["Source", ...]:
+        """Divide at random into as many sources as there are fractions; the same arguments give the same split.
+
+        Args:
+            by: "image", or "group": images of one group stay together. None means "group" if the source has groups.
+            fractions: Share of images for each part; together 1. By group they are met as closely as groups allow.
+            seed: Of the random division.
+            stratify: Give every part the same share of empty images and, with several classes, of each class (an image
+                with several counts for its rarest).
+
+        Raises:
+            ValueError: the fractions do not sum to 1 or are not positive, `by` is unknown, there are no groups to split
+                by, or a part would be empty.
+        """
+        groups = self.groups
+        by = by or ("image" if groups is None else "group")
+        if by not in ("image", "group"):
+            raise ValueError(f'`by` must be "image" or "group", received by={by!r}.')
+        if by == "group" and groups is None:
+            raise ValueError('by="group" needs a source with groups; pass `groups` when the source is made.')
+        strata = self._strata() if stratify else np.zeros(len(self), np.int64)
+        if by == "group" and groups is not None:
+            parts = split_groups(groups, strata, fractions, seed)
+        else:
+            parts = split_images(strata, fractions, seed)
+        return tuple(self.subset(part) for part in parts)
+
+    def load_split(self, path: str | Path) -> dict[str, "Source"]:
+        """Divide as a CSV of `save_split` says; ids that the file does not name are in no part.
+
+        Raises:
+            ValueError: the file names an id that the source lacks, or lacks the columns `id` and `split`.
+        """
+        position = {name: index for index, name in enumerate(self.ids)}
+        return {part: self.subset(indices) for part, indices in read_split(path, position).items()}
+
+    def class_frequencies(self) -> np.ndarray:
+        """Share of the pixels of each class, `(max(num_classes, 2),)` float64 that sums to 1; reads every mask once.
+
+        Index 0 is the background, for one class too. Ignored pixels do not count.
+        """
+        counts = np.zeros(256, np.int64)
+        for histogram in in_threads(lambda i: np.bincount(self.mask(i).ravel(), minlength=256), range(len(self))):
+            counts += histogram
+        counts = counts[: max(self.num_classes, 2)]
+        return counts / max(1, counts.sum())
+
+    def __str__(self) -> str:
+        return describe(self)
+
+    def __repr__(self) -> str:
+        return f"Source({type(self._reader).__name__}, {len(self)} images)"
+
+    def _at(self, index: int) -> int:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is not in a source of {len(self)} samples.")
+        return int(self._indices[index])
+
+    def _strata(self) -> np.ndarray:
+        """`(n,)` int: 0 for empty images, else the rarest class that the image shows."""
+        if self.num_classes == 1:
+            return self.foreground.astype(np.int64)
+        shown = self.labels[:, 1:]
+        rarity = np.where(shown, shown.sum(axis=0), len(self) + 1)
+        return np.where(shown.any(axis=1), rarity.argmin(axis=1) + 1, 0)
+
+
+def describe(source: Source) -> str:
+    """One line: how many images, how many with foreground, their sizes and channels, and how many warnings."""
+    positives, shapes = int(source.foreground.sum()), source.shapes
+    low, high = int(shapes[:, :2].min()), int(shapes[:, :2].max())
+    channels = [{1: "grey", 3: "RGB"}.get(c, f"{c} channels") for c in sorted(set(shapes[:, 2].tolist()))]
+    parts = [
+        f"{len(source)} images",
+        f"{positives} with foreground ({100 * positives / len(source):.1f} %)",
+        f"sizes {low}-{high} px" if low < high else f"size {low} px",
+        " and ".join(channels),
+    ]
+    if source.num_classes > 1:
+        parts.append(f"{source.num_classes} classes")
+    count = len(source.warnings)
+    noted = f"; {count} warning{'s' if count > 1 else ''}: source.warnings" if count else ""
+    return f"Source: {', '.join(parts)}{noted}"
+
+
+def in_threads(function: Callable[[int], T], items: Iterable[int]) -> Iterable[T]:
+    """Map in threads, in order; Pillow and NumPy release the interpreter lock while they decode."""
+    with ThreadPoolExecutor(max_workers=min(16, 2 * (cpu_count() or 1))) as pool:
+        yield from pool.map(function, items)

@@ -1,0 +1,363 @@
+"""Images and masks as files: in one folder or two, the class from the pixel's value or from the directory's name."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+from kerazoo.data.images import read_header, read_image, read_mask
+from kerazoo.data.mask_rule import MaskRule, count_classes
+from kerazoo.data.pairing import Pairs, directory, pair
+from kerazoo.data.source import Facts, Source, in_threads
+
+_MOSTLY = 0.9  # an empty mask is suspicious in a directory with at least this share of images with foreground
+
+
+def folder(
+    root: str | Path,
+    *,
+    masks: str | Path | None = None,
+    image_suffix: str | Sequence[str] | None = None,
+    mask_suffix: str = ".png",
+    mask_values: Mapping[int | tuple[int, int, int], int] | None = None,
+    mask_threshold: float | None = None,
+    class_from: str = "pixel",
+    classes: Sequence[str] | None = None,
+    num_classes: int | None = None,
+    ignore_class: int | None = None,
+    missing_mask: str = "error",
+    groups: str | Callable[[str], str] | None = None,
+    recursive: bool = True,
+    exif_orientation: bool = True,
+    intensity_range: tuple[float, float] | None = None,
+) -> Source:
+    r"""Image files under `root`, each with a mask file whose name is the image's with another ending.
+
+    The image `a/b.jpg` has the mask `a/b` + `mask_suffix`, under `root` or under `masks`. The id of the sample is the
+    image's path under `root` without suffix, `a/b`. Hidden files are skipped.
+
+    Args:
+        root: Directory of the images.
+        masks: Directory of the masks, with the same sub-directories; None means beside the images.
+        image_suffix: Ending, or endings, of image files (".tif", "_image.png"), cut off to get the id; None means every
+            common format. Where masks lie beside images, what ends in `mask_suffix` is no image.
+        mask_suffix: What follows the image's id in the mask's name: ".png", "_mask.png".
+        mask_values: Class id of each value in mask files, `{0: 0, 255: 1}`, or of each colour,
+            `{(0, 0, 0): 0, (255, 0, 0): 1}`. None means that the values are ids already; a palette's are its indices.
+        mask_threshold: Foreground is where the mask is greater: for anti-aliased or JPEG-compressed masks.
+        class_from: "pixel": the mask says the class. "directory": the mask says foreground or not, and the directory in
+            the image's path that has the name of a class says which.
+        classes: Names of the foreground classes, in the order of their ids from 1. With class_from="directory" None
+            means each first directory under `root` that has a mask with foreground, sorted, for which every mask is
+            read at the start; naming them also keeps the ids when a folder lacks a class.
+        num_classes: 1, or K ≥ 2 with the background. None means what `classes` or `mask_values` say, else 1.
+        ignore_class: Mask id, at most 255, of pixels that count nowhere; allowed beside the classes.
+        missing_mask: "error", or "empty": an image without mask file has no foreground.
+        groups: What a split must not divide: a regular expression searched in the id, whose first group (or whole
+            match) is the name, as `r"(patient\d+)"`; or a function from id to name.
+        recursive: Look in sub-directories too.
+        exif_orientation: Turn images and masks as their EXIF tag says.
+        intensity_range: Image values (low, high) that become 0 and 255, as float32, clipped: for 12-bit and float
+            images. None leaves the values as stored.
+
+    Returns: The source, ordered by id. Only file names are looked at here; sizes, labels and `source.warnings` are
+        found on first use, and pixels are decoded when a sample is asked for.
+
+    Raises:
+        FileNotFoundError: a directory is missing, or an image has no mask and missing_mask="error".
+        ValueError: no image is found, two images have one id, or arguments contradict each other. Later, when a sample
+            or the labels are first used: a file is corrupt, sizes differ, or a mask has values that are no classes.
+    """
+    _one_of("class_from", class_from, ("pixel", "directory"))
+    _one_of("missing_mask", missing_mask, ("error", "empty"))
+    if intensity_range is not None and not intensity_range[0] < intensity_range[1]:
+        raise ValueError(f"`intensity_range` must be (low, high) with low < high, received {intensity_range}.")
+    by_directory = class_from == "directory"
+    count = count_classes(num_classes, classes, None if by_directory else mask_values, ignore_class)
+    rule = MaskRule(
+        num_ids=2 if by_directory else max(count, 2),
+        values=None if mask_values is None else tuple(mask_values.items()),
+        threshold=mask_threshold,
+        ignore_class=ignore_class,
+    )
+    root = directory(root, "root")
+    mask_root = root if masks is None else directory(masks, "masks")
+    pairs = pair(root, mask_root, image_suffix=image_suffix, mask_suffix=mask_suffix, recursive=recursive)
+    lacking = [image for image, mask in zip(pairs.images, pairs.masks, strict=True) if mask is None]
+    if lacking and missing_mask == "error":
+        first = pairs.ids[pairs.masks.index(None)]
+        raise FileNotFoundError(
+            f"{len(lacking)} of {len(pairs.ids)} images have no mask. The first is {root / lacking[0]}, whose mask "
+            f"would be {mask_root / first}{mask_suffix}. Correct `mask_suffix` or `masks`, or pass "
+            'missing_mask="empty" if such images have no foreground.'
+        )
+    reader = Folder(
+        root=root,
+        mask_root=mask_root,
+        pairs=pairs,
+        rule=rule,
+        by_directory=by_directory,
+        classes=None if classes is None else tuple(classes),
+        asked=num_classes if by_directory and classes is None else count,
+        groups=None if groups is None else tuple(_group(groups, id) for id in pairs.ids),
+        exif_orientation=exif_orientation,
+        intensity_range=intensity_range,
+    )
+    if by_directory and classes is not None:
+        _ = reader.directory_ids  # names the classes that are no directory
+    return Source(reader)
+
+
+class _Look(NamedTuple):
+    """What one pass over a pair of files finds: the image's header, and the mask's pixels counted by id."""
+
+    shape: tuple[int, int, int]
+    counts: np.ndarray
+    turned: bool
+    alpha: bool
+    peak: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """A `Reader` of pairs of files; `folder` makes it and documents the fields.
+
+    Args:
+        root: Directory of the images.
+        mask_root: Directory of the masks.
+        pairs: The files.
+        rule: How mask values become ids; with `by_directory` only 0 and 1.
+        by_directory: The class is a directory's name.
+        classes: Names of the foreground classes, or None.
+        asked: The number of classes; None means that it is discovered.
+        groups: Group of each sample, or None.
+        exif_orientation: Turn images and masks as EXIF says.
+        intensity_range: Values that become 0 and 255, or None.
+    """
+
+    root: Path
+    mask_root: Path
+    pairs: Pairs
+    rule: MaskRule
+    by_directory: bool
+    classes: tuple[str, ...] | None
+    asked: int | None
+    groups: tuple[str, ...] | None
+    exif_orientation: bool
+    intensity_range: tuple[float, float] | None
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Paths of the images without suffix."""
+        return self.pairs.ids
+
+    @property
+    def ignore_class(self) -> int | None:
+        """The rule's."""
+        return self.rule.ignore_class
+
+    @property
+    def num_classes(self) -> int:
+        """What was asked for, else one more than the directories with foreground."""
+        return self.asked or (1 if len(self._names) == 1 else 1 + len(self._names))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Given, or the directories', or numbered."""
+        return self._names if self.num_classes == 1 else ("background", *self._names)
+
+    def image(self, index: int) -> np.ndarray:
+        """See `Reader`."""
+        image = read_image(self.root / self.pairs.images[index], exif_orientation=self.exif_orientation)
+        if self.intensity_range is None:
+            return image
+        low, high = self.intensity_range
+        return np.clip((image.astype(np.float32) - low) * (255 / (high - low)), 0, 255)
+
+    def mask(self, index: int) -> np.ndarray:
+        """See `Reader`."""
+        name = self.pairs.masks[index]
+        if name is None:
+            path = self.root / self.pairs.images[index]
+            return np.zeros(read_header(path, exif_orientation=self.exif_orientation).shape[:2], np.uint8)
+        ids = self.rule.apply(self._values(name), self.mask_root / name)
+        if not self.by_directory:
+            return ids
+        label = self.directory_ids[index]
+        if label == 0 and (ids == 1).any():
+            raise ValueError(self._no_directory(index))
+        return np.where(ids == 1, np.uint8(label), ids)
+
+    def fingerprint(self, index: int) -> str:
+        """See `Reader`."""
+        names = (self.root / self.pairs.images[index], self.mask_root / (self.pairs.masks[index] or ""))
+        stats = [(path.stat().st_size, path.stat().st_mtime_ns) for path in names if path.is_file()]
+        return f"{stats} {self.rule} {self.by_directory} {self.classes} {self.exif_orientation} {self.intensity_range}"
+
+    @property
+    def facts(self) -> Facts:
+        """See `Reader`; every fault is collected before one is raised."""
+        return self._facts
+
+    @cached_property
+    def _facts(self) -> Facts:
+        shown = np.zeros((len(self.ids), max(self.num_classes, 2)), bool)
+        for index, look in enumerate(self._looks):
+            if self.by_directory:
+                shown[index, self.directory_ids[index]] = look.counts[1] > 0
+                if look.counts[1] > 0 and self.directory_ids[index] == 0:
+                    raise ValueError(self._no_directory(index))
+            else:
+                shown[index] = look.counts[: shown.shape[1]] > 0
+        positive = np.asarray(shown[:, 1:].any(axis=1))
+        shown[:, 0] = ~positive
+        labels = shown[:, 1:] if self.num_classes == 1 else shown
+        shapes = np.asarray([look.shape for look in self._looks], np.int64)
+        return Facts(labels, shapes, (*self._empty_among_full(positive), *self._oddities()))
+
+    @cached_property
+    def directory_ids(self) -> np.ndarray:
+        """`(n,)` int: class id of each image by its path, 0 where no directory is a class.
+
+        Raises:
+            ValueError: a class is no directory's name, or an image lies under two classes.
+        """
+        number = {name: k for k, name in enumerate(self._names, start=1)}
+        ids = np.zeros(len(self.ids), np.int64)
+        for index, id in enumerate(self.ids):
+            parts = PurePosixPath(id).parts[:-1]
+            found = {number[part] for part in (parts if self.classes else parts[:1]) if part in number}
+            if len(found) > 1:
+                raise ValueError(f"{self.root / id} lies under two directories that are `classes`: {parts}.")
+            ids[index] = found.pop() if found else 0
+        absent = [name for name, k in number.items() if not (ids == k).any()]
+        if absent:
+            known = sorted({part for id in self.ids for part in PurePosixPath(id).parts[:-1]})
+            raise ValueError(
+                f"No image under {self.root} lies in a directory named {absent[0]!r}; the directories are "
+                f"{known[:20]}. Correct `classes`."
+            )
+        return ids
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        """Names of the foreground classes."""
+        if self.classes is not None:
+            return self.classes
+        if not self.by_directory:
+            return ("foreground",) if self.asked == 1 else tuple(f"class_{k}" for k in range(1, self.asked or 2))
+        positive = [id for id, look in zip(self.ids, self._looks, strict=True) if look.counts[1] > 0]
+        names = tuple(sorted({PurePosixPath(id).parts[0] for id in positive if "/" in id}))
+        if not names or (self.asked is not None and len(names) != max(self.asked, 2) - 1):
+            raise ValueError(
+                f"The directories under {self.root} with foreground in a mask are {list(names)}"
+                + (f", and num_classes={self.asked}" if self.asked else "")
+                + ". Name the directories that are classes with `classes`."
+            )
+        return names
+
+    @cached_property
+    def _looks(self) -> list[_Look]:
+        looks: list[_Look] = []
+        faults: list[Exception] = []
+        for look in in_threads(self._look, range(len(self.ids))):
+            if isinstance(look, Exception):
+                faults.append(look)
+            else:
+                looks.append(look)
+        if len(faults) == 1:
+            raise faults[0]
+        if faults:
+            listed = "\n".join(f"- {fault}" for fault in faults[:5])
+            raise ValueError(
+                f"{len(faults)} of {len(self.ids)} samples under {self.root} are faulty. The first:\n{listed}"
+            )
+        peak = max(look.peak for look in looks)
+        if self.rule.threshold is not None and 0 < peak <= self.rule.threshold:
+            raise ValueError(
+                f"mask_threshold={self.rule.threshold:g} leaves no foreground in any mask under {self.mask_root}: the "
+                f"greatest value is {peak}. Lower it, or leave it out if values are class ids."
+            )
+        return looks
+
+    def _look(self, index: int) -> _Look | Exception:
+        try:
+            path, name = self.root / self.pairs.images[index], self.pairs.masks[index]
+            header = read_header(path, exif_orientation=self.exif_orientation)
+            if name is None:
+                return _Look(header.shape, np.zeros(256, np.int64), header.turned, header.alpha, 0)
+            values = self._values(name)
+            if values.shape[:2] != header.shape[:2]:
+                hint = "; EXIF turns the image, and exif_orientation=False would not" if header.turned else ""
+                raise ValueError(
+                    f"Image {path} and mask {self.mask_root / name} differ in size: "
+                    f"{header.shape[0]}x{header.shape[1]} and {values.shape[0]}x{values.shape[1]} (height x "
+                    f"width){hint}."
+                )
+            ids = self.rule.apply(values, self.mask_root / name)
+            counts = np.bincount(ids.ravel(), minlength=256)
+            peak = 255 if values.dtype == bool and values.any() else int(values.max(initial=0))
+            return _Look(header.shape, counts, header.turned, header.alpha, peak)
+        except (ValueError, OSError) as error:
+            return error
+
+    def _values(self, name: str) -> np.ndarray:
+        return read_mask(self.mask_root / name, exif_orientation=self.exif_orientation)
+
+    def _no_directory(self, index: int) -> str:
+        return (
+            f"Mask {self.mask_root / str(self.pairs.masks[index])} has foreground, but no directory in its path is "
+            f"one of the classes {list(self._names)}. Add the class to `classes`, or clear the mask."
+        )
+
+    def _empty_among_full(self, positive: np.ndarray) -> list[tuple[int | None, str]]:
+        """Empty masks in directories of a class, or, without classes, in those where nearly all have foreground."""
+        place = [id.rpartition("/")[0] for id in self.ids]
+        images = Counter(place)
+        full = Counter(name for name, has in zip(place, positive, strict=True) if has)
+        warnings: list[tuple[int | None, str]] = []
+        for index in np.flatnonzero(~positive).tolist():
+            name = place[index]
+            if self.by_directory:
+                suspicious = self.directory_ids[index] > 0
+            else:
+                suspicious = len(images) > 1 and full[name] / images[name] >= _MOSTLY
+            if suspicious:
+                said = f"though {full[name]} of the {images[name]} images in {name or self.root} have foreground"
+                warnings.append((index, f"{self.ids[index]}: its mask is empty, {said}."))
+        return warnings
+
+    def _oddities(self) -> list[tuple[int | None, str]]:
+        odd = {
+            "are turned by their EXIF orientation; see `exif_orientation`": [look.turned for look in self._looks],
+            "have an alpha channel, which is dropped": [look.alpha for look in self._looks],
+        }
+        warnings: list[tuple[int | None, str]] = [
+            (None, f"{sum(flags)} images {what}. The first is {self.ids[flags.index(True)]}.")
+            for what, flags in odd.items()
+            if any(flags)
+        ]
+        if orphans := self.pairs.orphans:
+            warnings.append(
+                (None, f"{len(orphans)} masks belong to no image. The first is {self.mask_root / orphans[0]}.")
+            )
+        return warnings
+
+
+def _group(groups: str | Callable[[str], str], id: str) -> str:
+    if not isinstance(groups, str):
+        return groups(id)
+    match = re.search(groups, id)
+    if match is None:
+        raise ValueError(f"groups={groups!r} is not found in the id {id!r}; every image needs a group.")
+    return match.group(1 if match.re.groups else 0)
+
+
+def _one_of(argument: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"`{argument}` must be one of {allowed}, received {value!r}.")
