@@ -2,14 +2,26 @@
 
 import os
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
-if os.environ.setdefault("KERAS_BACKEND", "tensorflow") != "tensorflow":
-    sys.modules["tensorflow"] = None  # type: ignore[assignment]  # models must run where TensorFlow is not installed
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-import pytest
+
+class WithoutTensorFlow(PathFinder):
+    """Finds every module but tensorflow: on the other backends models must run where it is not installed."""
+
+    @classmethod
+    def find_spec(cls, fullname, path=None, target=None):
+        return None if fullname == "tensorflow" else super().find_spec(fullname, path, target)
+
+
+if os.environ["KERAS_BACKEND"] != "tensorflow":
+    sys.meta_path[sys.meta_path.index(PathFinder)] = WithoutTensorFlow
 
 GOLDEN = Path(__file__).parent / "golden"
 GOLDEN_LIMIT_BYTES = 50_000
