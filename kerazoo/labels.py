@@ -121,6 +121,11 @@ def one_hot(labels: Labels, dtype: str) -> Tensor:
     return ops.one_hot(labels.ids, labels.num_ids, dtype=dtype) * ops.cast(ops.expand_dims(counts, -1), dtype)
 
 
+def is_seen(labels: Labels) -> Tensor:
+    """`(B,)` bool: the image has a valid pixel."""
+    return ops.any(labels.valid, axis=labels.space)
+
+
 def has_foreground(labels: Labels) -> Tensor:
     """`(B,)` bool: the image has a valid pixel of a class other than the background."""
     return ops.any(labels.ids > 0, axis=labels.space)

@@ -195,7 +195,7 @@ class WeightedSum(keras.losses.Loss, _Summable):
         return " + ".join(f"{weight:g} * {type(loss).__name__}" for weight, loss in self.terms)
 
     def get_config(self) -> dict[str, Any]:
-        terms = [(weight, keras.saving.serialize_keras_object(loss)) for weight, loss in self.terms]
+        terms = [[weight, keras.saving.serialize_keras_object(loss)] for weight, loss in self.terms]
         return {"name": self.name, "terms": terms}
 
     @classmethod

@@ -68,7 +68,8 @@ class CrossEntropy(Loss):
         return ops.where(labels.valid, values, ops.zeros_like(values)), labels.valid
 
     def get_config(self) -> dict[str, Any]:
-        own = {"class_weights": self.class_weights, "label_smoothing": self.label_smoothing}
+        weights = None if self.class_weights is None else list(self.class_weights)  # Keras wraps tuples in a dict
+        own = {"class_weights": weights, "label_smoothing": self.label_smoothing}
         return {**super().get_config(), **own}
 
 

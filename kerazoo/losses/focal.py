@@ -85,4 +85,5 @@ class Focal(Loss):
         return (1.0 - alpha,) + (alpha,) * (num_ids - 1)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "alpha": self.alpha, "gamma": self.gamma}
+        alpha = list(self.alpha) if isinstance(self.alpha, tuple) else self.alpha  # Keras wraps tuples in a dict
+        return {**super().get_config(), "alpha": alpha, "gamma": self.gamma}

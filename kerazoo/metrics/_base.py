@@ -2,7 +2,7 @@
 
 import abc
 import math
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import keras
 import numpy as np
@@ -32,6 +32,8 @@ class Metric(keras.metrics.Metric, abc.ABC):
         ValueError: `threshold` is not in (0, 1), or `ignore_class` not one id.
     """
 
+    higher_is_better: ClassVar[bool] = True
+
     def __init__(
         self,
         *,
@@ -41,6 +43,7 @@ class Metric(keras.metrics.Metric, abc.ABC):
         dtype: Any = None,
     ):
         super().__init__(name=name, dtype=dtype)
+        self._direction = "up" if self.higher_is_better else "down"  # what Keras's callbacks take for mode="auto"
         if not 0 < threshold < 1:
             raise ValueError(
                 f"{type(self).__name__} takes a probability in (0, 1) as `threshold`, received {threshold}."

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerazoo.labels import Labels, has_foreground
+from kerazoo.labels import Labels, has_foreground, is_seen
 from kerazoo.metrics._base import Metric, sizes
 from kerazoo.metrics._counts import Counter
 from kerazoo.types import Tensor
@@ -20,13 +20,16 @@ class EmptyFalsePositivePixels(Metric):
 
     Args:
         threshold: Probability above which a pixel is foreground; for one logit only.
-        ignore_class: Id of pixels that count nowhere, or None. An image with ignored pixels is empty if the rest is.
+        ignore_class: Id of pixels that count nowhere, or None. An image with ignored pixels is empty if the rest
+            is; an image that is ignored altogether is none.
         name: Name of the metric.
         dtype: As in `keras.metrics.Metric`.
 
     Raises:
         ValueError: an argument is outside its range, or shapes do not fit.
     """
+
+    higher_is_better = False
 
     def __init__(
         self,
@@ -41,7 +44,7 @@ class EmptyFalsePositivePixels(Metric):
 
     def update(self, labels: Labels, predicted: Tensor) -> None:
         """Count predicted pixels of empty images, and empty images."""
-        empty = ops.cast(ops.logical_not(has_foreground(labels)), "int32")
+        empty = ops.cast(ops.logical_and(is_seen(labels), ops.logical_not(has_foreground(labels))), "int32")
         self.totals.add(ops.stack([ops.sum(empty * sizes(predicted, labels)), ops.sum(empty)]))
 
     def compute(self) -> Tensor:

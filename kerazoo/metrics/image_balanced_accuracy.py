@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerazoo.labels import Labels, has_foreground
+from kerazoo.labels import Labels, has_foreground, is_seen
 from kerazoo.metrics._base import ImageMetric, sizes
 from kerazoo.metrics._counts import Counter
 from kerazoo.types import Tensor
@@ -17,7 +17,7 @@ class ImageBalancedAccuracy(ImageMetric):
     """½ (TP / P + TN / N) over images; P have a foreground pixel of any class, N are empty.
 
     An image is predicted positive with at least `min_area` foreground pixels. If all images are of one kind, the result
-    is the recall of that kind; 0 before any image.
+    is the recall of that kind; 0 before any image. Images that are ignored altogether do not count.
 
     Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits.
 
@@ -47,6 +47,7 @@ class ImageBalancedAccuracy(ImageMetric):
     def update(self, labels: Labels, predicted: Tensor) -> None:
         """Count images by truth and prediction."""
         cell = ops.where(has_foreground(labels), 2, 0) + ops.where(sizes(predicted, labels) >= self.min_area, 1, 0)
+        cell = ops.where(is_seen(labels), cell, -1)  # the one-hot of -1 is all 0
         self.confusion.add(ops.sum(ops.one_hot(cell, 4, dtype="int32"), axis=0))
 
     def compute(self) -> Tensor:

@@ -129,6 +129,6 @@ class RAdam(keras.optimizers.Optimizer):
             "beta_2": self.beta_2,
             "epsilon": self.epsilon,
             "decoupled": self.decoupled,
-            "exclude": self.exclude,
+            "exclude": list(self.exclude),  # Keras wraps tuples in a dict
         }
         return {**super().get_config(), **own}

@@ -1,0 +1,1 @@
+"""Contract checks of parts, collected by `kerazoo.testing`."""
