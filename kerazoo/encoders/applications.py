@@ -1,0 +1,230 @@
+"""Encoders from `keras.applications`: any of its classifiers as a feature pyramid.
+
+The classifier is built once without its top, recorded as data, and wired again on the image: without the normalisation
+inside (which depends on the weights that were asked for), with the levels that `graph.pyramid` finds, with dilation if
+a smaller output stride is wanted, with as many input channels as the image has. Layers keep the family's names.
+"""
+
+import difflib
+import functools
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import keras
+
+from kerazoo.encoders.dilation import dilate
+from kerazoo.encoders.graph import IMAGE, Node, pyramid, trace, wire, without_preprocessing
+from kerazoo.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD, standardise
+from kerazoo.encoders.stem import adapt_stem
+from kerazoo.layers import CropLike, PadToMultiple
+from kerazoo.layers.reverse_colors import ReverseColors
+from kerazoo.types import Features, Level, Tensor
+
+SIZE = 224
+"""Image size that families are recorded at: a multiple of 32 that every family has ImageNet weights for."""
+
+COLOURS = 3
+
+_NASNET = (
+    "its cells read the two cells before them, so no single tensor per stride carries the features, and its first "
+    "convolution leaves 111 rows of 224: it has no pyramid of exact strides. Take an EfficientNet of the same size"
+)
+
+REFUSED = {"NASNetMobile": _NASNET, "NASNetLarge": _NASNET}
+"""Functions of `keras.applications` that cannot be encoders, and why."""
+
+
+class Normalisation(NamedTuple):
+    """What a family does to raw images: `(image / 255 - mean) / std`, per colour.
+
+    Attributes:
+        mean: One per colour, in the order of the network.
+        std: One per colour.
+        bgr: Whether the network takes blue, green, red.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    bgr: bool = False
+
+
+TORCH = Normalisation(IMAGENET_MEAN, IMAGENET_STD)
+CAFFE = Normalisation((103.939 / 255, 116.779 / 255, 123.68 / 255), (1 / 255,) * 3, bgr=True)
+MINUS_ONE_TO_ONE = Normalisation((0.5,) * 3, (0.5,) * 3)
+BY_128 = Normalisation((128 / 255,) * 3, (128 / 255,) * 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """A classifier of `keras.applications` as an encoder.
+
+    Args:
+        function: Name of the function of `keras.applications`, such as "VGG16".
+        normalisation: What the family's `preprocess_input`, or the preprocessing inside its models, does to raw images
+            when ImageNet weights are asked for.
+        same_padding: Whether to replace "valid" padding by "same". Families that shrink maps at every unpadded
+            convolution (127, 125, 62 rows, …) have no exact strides otherwise. The weights fit; near borders the
+            features are not exactly the family's own.
+        dilatable: Whether strides can become dilation. Inception's parallel strided branches pad by different amounts,
+            so no dilated graph gives the same features.
+        alpha: Width multiplier of a MobileNet, None for the family's default.
+        minimalistic: Whether a MobileNetV3 leaves out squeeze-and-excitation, hard swish and 5x5 kernels.
+
+    Call: `image` `(B, H, W, C)`, normalised as `preprocess` does; `output_stride` 32, or 16 or 8 for a `dilatable`
+        family; `depth`, the number of levels to return, fine to coarse, None for all.
+    Returns: levels at the strides that the family has: 1 to 32 (VGG), 4 to 32 (ConvNeXt), 2 to 32 (all others); each
+        with ceil(H / stride) rows for every H, because images are padded to a multiple of 32 and the levels cropped.
+    Raises: ValueError if the function is unknown or has no pyramid, or if it has no such `output_stride` or `depth`.
+    """
+
+    function: str
+    normalisation: Normalisation
+    same_padding: bool = False
+    dilatable: bool = True
+    alpha: float | None = None
+    minimalistic: bool = False
+
+    pad_multiple = 32
+    pretrained = ("imagenet",)
+
+    def __post_init__(self):
+        if self.function in REFUSED:
+            raise ValueError(f"keras.applications.{self.function} cannot be an encoder: {REFUSED[self.function]}.")
+        if not self.function[:1].isupper() or not callable(getattr(keras.applications, self.function, None)):
+            near = difflib.get_close_matches(self.function, dir(keras.applications))
+            raise ValueError(
+                f"`function` must be the name of a classifier in keras.applications, received {self.function!r}."
+                f"{' Did you mean ' + ' or '.join(map(repr, near)) + '?' if near else ''}"
+            )
+
+    @property
+    def output_strides(self) -> tuple[int, ...]:
+        """Output strides that the family has."""
+        return (32, 16, 8) if self.dilatable else (32,)
+
+    def preprocess(self, image: Tensor) -> Tensor:
+        """Normalise raw images in [0, 255] as the family does, whatever the weights.
+
+        Args:
+            image: `(B, H, W, C)`, any numeric dtype. One channel is taken for grey, others for repeated colours.
+
+        Returns: `(B, H, W, C)` float32.
+        """
+        if self.normalisation.bgr:
+            image = ReverseColors(dtype="float32", name="preprocess_reverse_colors")(image)
+        return standardise(image, mean=self.normalisation.mean, std=self.normalisation.std)
+
+    def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:
+        if output_stride not in self.output_strides:
+            raise ValueError(
+                f"{self.function}'s `output_stride` is one of {self.output_strides}, received {output_stride}."
+                + ("" if self.dilatable else " Its parallel strided branches cannot be dilated alike.")
+            )
+        nodes = recorded(self)
+        taps = pyramid(nodes, SIZE)
+        if depth is not None and not 1 <= depth <= len(taps):
+            raise ValueError(f"{self.function} has 1 to {len(taps)} levels, received depth={depth}.")
+        taps = dict(list(taps.items())[:depth])
+        nodes = nodes[: 1 + max(taps.values())]
+        padded = PadToMultiple(self.pad_multiple, dtype="float32", name="s1_pad")(image)
+        outputs = wire(nodes, padded, dilate(nodes, output_stride))
+        levels = []
+        for stride, index in taps.items():
+            kept = min(stride, output_stride)
+            levels.append(Level(kept, CropLike(kept, name=f"s{stride}_crop")(outputs[index], image)))
+        return tuple(levels)
+
+    def load_pretrained(self, model: keras.Model, weights: str) -> None:
+        """Copy the family's weights into an encoder built by this part.
+
+        Args:
+            model: With any number of input channels; the first convolution is adapted by `stem.adapt_stem`.
+            weights: "imagenet", downloaded by Keras to its own cache, or the path of a file for
+                `keras.applications`' model without top (`include_top=False`).
+
+        Raises:
+            ValueError: a tensor of the model gets no value, or one of another shape.
+        """
+        recorded_nodes, layers = trace(self.classifier(weights))
+        nodes = without_preprocessing(recorded_nodes)
+        donors = {node.name: (node, donor) for node, donor in zip(nodes, layers[-len(nodes) :], strict=True)}
+        for layer in model.layers:
+            if not layer.weights:
+                continue
+            if layer.name not in donors:
+                raise ValueError(f"keras.applications.{self.function} has no weights for the layer {layer.name!r}.")
+            node, donor = donors[layer.name]
+            values = donor.get_weights()
+            if IMAGE in node.reads:
+                values[0] = adapt_stem(values[0], layer.weights[0].shape[2])
+            layer.set_weights(values)
+
+    def classifier(self, weights: str | None) -> keras.Model:
+        """Keras's own model without top, for colour images of `SIZE` rows; `weights` as `keras.applications` has it."""
+        options: dict[str, Any] = {}
+        if self.alpha is not None:
+            options["alpha"] = self.alpha
+        if self.minimalistic:
+            options["minimalistic"] = True
+        build = getattr(keras.applications, self.function)
+        return build(include_top=False, weights=weights, input_shape=(SIZE, SIZE, COLOURS), **options)
+
+
+@functools.cache
+def recorded(part: Application) -> tuple[Node, ...]:
+    """The graph of a family from its normalised image on; kept, as building a classifier takes seconds."""
+    model = part.classifier(None)
+    if part.same_padding:
+        model = keras.models.clone_model(model, clone_function=_with_same_padding)
+    nodes, _ = trace(model)
+    return without_preprocessing(nodes)
+
+
+def _with_same_padding(layer: keras.Layer) -> keras.Layer:
+    config = layer.get_config()
+    if config.get("padding") == "valid":
+        config["padding"] = "same"
+    return type(layer).from_config(config)
+
+
+VARIANTS = {
+    "vgg16": Application(function="VGG16", normalisation=CAFFE),
+    "vgg19": Application(function="VGG19", normalisation=CAFFE),
+    "resnet50v2": Application(function="ResNet50V2", normalisation=MINUS_ONE_TO_ONE),
+    "resnet101v2": Application(function="ResNet101V2", normalisation=MINUS_ONE_TO_ONE),
+    "resnet152v2": Application(function="ResNet152V2", normalisation=MINUS_ONE_TO_ONE),
+    "densenet121": Application(function="DenseNet121", normalisation=TORCH),
+    "densenet169": Application(function="DenseNet169", normalisation=TORCH),
+    "densenet201": Application(function="DenseNet201", normalisation=TORCH),
+    "mobilenet": Application(function="MobileNet", normalisation=MINUS_ONE_TO_ONE),
+    "mobilenetv2": Application(function="MobileNetV2", normalisation=MINUS_ONE_TO_ONE),
+    "mobilenetv3_small": Application(function="MobileNetV3Small", normalisation=MINUS_ONE_TO_ONE),
+    "mobilenetv3_large": Application(function="MobileNetV3Large", normalisation=MINUS_ONE_TO_ONE),
+    "efficientnetb0": Application(function="EfficientNetB0", normalisation=TORCH),
+    "efficientnetb1": Application(function="EfficientNetB1", normalisation=TORCH),
+    "efficientnetb2": Application(function="EfficientNetB2", normalisation=TORCH),
+    "efficientnetb3": Application(function="EfficientNetB3", normalisation=TORCH),
+    "efficientnetb4": Application(function="EfficientNetB4", normalisation=TORCH),
+    "efficientnetb5": Application(function="EfficientNetB5", normalisation=TORCH),
+    "efficientnetb6": Application(function="EfficientNetB6", normalisation=TORCH),
+    "efficientnetb7": Application(function="EfficientNetB7", normalisation=TORCH),
+    "efficientnetv2_b0": Application(function="EfficientNetV2B0", normalisation=TORCH),
+    "efficientnetv2_b1": Application(function="EfficientNetV2B1", normalisation=TORCH),
+    "efficientnetv2_b2": Application(function="EfficientNetV2B2", normalisation=TORCH),
+    "efficientnetv2_b3": Application(function="EfficientNetV2B3", normalisation=TORCH),
+    "efficientnetv2_s": Application(function="EfficientNetV2S", normalisation=BY_128),
+    "efficientnetv2_m": Application(function="EfficientNetV2M", normalisation=BY_128),
+    "efficientnetv2_l": Application(function="EfficientNetV2L", normalisation=BY_128),
+    "convnext_tiny": Application(function="ConvNeXtTiny", normalisation=TORCH),
+    "convnext_small": Application(function="ConvNeXtSmall", normalisation=TORCH),
+    "convnext_base": Application(function="ConvNeXtBase", normalisation=TORCH),
+    "convnext_large": Application(function="ConvNeXtLarge", normalisation=TORCH),
+    "convnext_xlarge": Application(function="ConvNeXtXLarge", normalisation=TORCH),
+    "xception": Application(function="Xception", normalisation=MINUS_ONE_TO_ONE, same_padding=True),
+    "inceptionv3": Application(
+        function="InceptionV3", normalisation=MINUS_ONE_TO_ONE, same_padding=True, dilatable=False
+    ),
+    "inceptionresnetv2": Application(
+        function="InceptionResNetV2", normalisation=MINUS_ONE_TO_ONE, same_padding=True, dilatable=False
+    ),
+}

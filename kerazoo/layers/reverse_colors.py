@@ -1,0 +1,22 @@
+"""Blue-green-red order, which networks converted from Caffe expect."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("kerazoo")
+class ReverseColors(keras.layers.Layer):
+    """Turn red, green, blue into blue, green, red: each three channels in reverse, channels left over as they are.
+
+    Call: `inputs` `(B, H, W, C)`.
+    Returns: the same shape, dtype of the layer.
+    """
+
+    def call(self, inputs):
+        channels = inputs.shape[-1]
+        complete = channels - channels % 3
+        order = [i + 2 - 2 * (i % 3) for i in range(complete)] + [*range(complete, channels)]
+        return ops.take(inputs, order, axis=-1)
+
+    def compute_output_shape(self, inputs_shape):
+        return inputs_shape
