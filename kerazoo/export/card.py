@@ -1,0 +1,101 @@
+"""The card of an export: what it takes, what it gives, how to run it."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+
+from kerazoo.export.parity import Parity
+from kerazoo.inference.decision import DecisionRule, mask_logits
+
+
+def card(
+    model: keras.Model,
+    rule: DecisionRule,
+    parity: Parity,
+    *,
+    size: tuple[int | None, int | None],
+    image_size: tuple[int, int] | None,
+    input_dtype: str,
+    class_names: Sequence[str] | None,
+    versions: Mapping[str, str],
+) -> str:
+    """Markdown for whoever gets the folder.
+
+    Args:
+        model: The float32 model.
+        rule: The rule inside the export.
+        parity: The comparison that was made.
+        size: Height and width of the images it takes; None is any.
+        image_size: Working size inside the export, or None.
+        input_dtype: Type of the images.
+        class_names: Names of the ids from 0 on, or None.
+        versions: Of the packages that wrote it.
+    """
+    channels = model.inputs[0].shape[-1]
+    outputs = model.output
+    num_classes = mask_logits(outputs).shape[-1]
+    height, width = ("any" if n is None else n for n in size)
+    values = {"uint8": "0 to 255", "uint16": "0 to 65535", "float32": "as in training"}[input_dtype]
+    kind = {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
+    rows = [
+        ("in", "`images`", f"(batch, {height} height, {width} width, {channels})", input_dtype, f"{kind}, {values}"),
+        ("out", "`mask`", "(batch, height, width)", "uint8", "class of each pixel, 0 is the background"),
+        ("out", "`probability`", f"(batch, height, width, {num_classes})", "float32", _probability(num_classes)),
+        ("out", "`score`", "(batch,)", "float32", "largest foreground probability in the image"),
+    ]
+    if isinstance(outputs, Mapping) and "label" in outputs:
+        rows.append(("out", "`label`", f"(batch, {num_classes})", "float32", "probabilities of the image as a whole"))
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    resized = ""
+    if image_size is not None:
+        resized = (
+            f"Images are resized to {image_size[0]} x {image_size[1]} pixels inside, and masks back to their size.\n"
+        )
+    names = list(class_names or ())
+    classes = "".join(f"- {i}: {name}\n" for i, name in enumerate(names))
+    threshold = "none" if rule.image_threshold is None else f"{rule.image_threshold:g}"
+    shape_text = ", ".join(str(n) for n in (1, size[0] or 256, size[1] or 256, channels))
+    return f"""# Segmentation model
+
+A TensorFlow SavedModel with {model.count_params():,} parameters, all float32. It runs with TensorFlow alone.
+
+## Run
+
+```python
+import numpy as np
+import tensorflow as tf
+
+model = tf.saved_model.load("PATH_OF_THIS_FOLDER").signatures["serving_default"]
+images = np.zeros(({shape_text}), "{input_dtype}")
+result = model(images=tf.constant(images))
+mask, probability, score = (result[name].numpy() for name in ("mask", "probability", "score"))
+```
+
+## Inputs and outputs
+
+| | name | shape | type | meaning |
+|---|---|---|---|---|
+{table}
+
+{resized}{"Class ids:" + chr(10) + chr(10) + classes if classes else ""}
+## Decision rule inside
+
+- A pixel is foreground above a probability of {rule.pixel_threshold:g}{_against(num_classes)}.
+- An image is empty if its score is not above: {threshold}.
+- A class with fewer pixels than this, at the working resolution, is dropped: {rule.min_area}.
+
+## Checked
+
+Loaded again and compared with the model on {len(parity.cases)} batches of images of different sizes: {parity}.
+Written with {", ".join(f"{name} {version}" for name, version in versions.items())}.
+"""
+
+
+def _probability(num_classes: int) -> str:
+    return "of the foreground" if num_classes == 1 else "of each class, the background first"
+
+
+def _against(num_classes: int) -> str:
+    if num_classes == 1:
+        return ""
+    return ", counted among its likeliest foreground class and the background (0.5: the likeliest of all classes wins)"

@@ -1,0 +1,179 @@
+"""SavedModel: a folder that plain TensorFlow runs, without Keras and without kerazoo."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerazoo.export.card import card
+from kerazoo.export.parity import Parity, compare, example_batches
+from kerazoo.export.precision import in_float32
+from kerazoo.inference.decision import DecisionRule, mask_logits, probabilities
+from kerazoo.layers import Resize
+from kerazoo.types import Tensor
+
+INPUT_TYPES = ("uint8", "uint16", "float32")
+
+
+def saved_model(
+    model: keras.Model,
+    path: str | Path,
+    rule: DecisionRule | None = None,
+    *,
+    image_size: tuple[int, int] | None = None,
+    input_dtype: Literal["uint8", "uint16", "float32"] = "uint8",
+    class_names: Sequence[str] | None = None,
+    overwrite: bool = False,
+    verbose: bool = True,
+) -> Path:
+    """Export a segmenter, load what was written, and compare it with the model.
+
+    The signature `serving_default` takes `images` `(B, H, W, C)` and gives `mask` `(B, H, W)` uint8 class ids,
+    `probability` `(B, H, W, num_classes)` float32 (with one class that of the foreground), `score` `(B,)` float32, the
+    largest foreground probability, and with a label head `label` `(B, num_classes)` float32. Beside the model it writes
+    `parity.json`, the differences, and `card.md`, which says how to use it.
+
+    Args:
+        model: Segmenter with one input; a model in mixed precision is rebuilt in float32.
+        path: Directory to make.
+        rule: What counts as found; None is `DecisionRule()`.
+        image_size: `(height, width)` the model was trained at: images are resized to it inside the export, antialiased,
+            and probabilities are resized back. None works at the size of the image.
+        input_dtype: Type of the images.
+        class_names: Names of the class ids from 0, the background, on; for the card.
+        overwrite: Whether `path` may be replaced if it is an export already.
+        verbose: Whether to print the largest difference.
+
+    Returns: `path`.
+
+    Raises:
+        RuntimeError: the backend is not TensorFlow, or the export differs from the model by more than 1e-4; then
+            nothing is written.
+        FileExistsError: `path` exists and may not be replaced.
+        ValueError: an argument does not fit the model.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            f"A SavedModel is written by TensorFlow, and Keras runs on {keras.backend.backend()}. Save the model, then "
+            f"load and export it with KERAS_BACKEND=tensorflow."
+        )
+    path, rule = Path(path), rule or DecisionRule()
+    _check_target(path, overwrite)
+    service = _Service(model, rule, image_size=image_size, input_dtype=input_dtype)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as directory:
+        written = Path(directory) / "export"
+        service.write(written)
+        parity = service.compare(written)
+        if verbose:
+            print(parity)
+        if not parity.holds:
+            raise RuntimeError(
+                f"{parity}: more than {parity.tolerance:.0e} is not the same model. Nothing was written."
+            )
+        content = {**parity.to_dict(), "rule": asdict(rule), "image_size": image_size, "versions": _versions()}
+        (written / "parity.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        description = card(
+            service.model,
+            rule,
+            parity,
+            size=service.signature_size,
+            image_size=image_size,
+            input_dtype=input_dtype,
+            class_names=class_names,
+            versions=_versions(),
+        )
+        (written / "card.md").write_text(description, encoding="utf-8")
+        if path.exists():
+            shutil.rmtree(path)
+        written.rename(path)
+    return path
+
+
+class _Service:
+    """What is exported: images in, masks, probabilities and scores out."""
+
+    def __init__(self, model: keras.Model, rule: DecisionRule, *, image_size: Any, input_dtype: str):
+        if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
+            raise ValueError(f"`model` must be a Keras model with one input, a batch of images; received {model!r}.")
+        if input_dtype not in INPUT_TYPES:
+            raise ValueError(f"`input_dtype` must be one of {', '.join(INPUT_TYPES)}; received {input_dtype!r}.")
+        _, height, width, self.channels = model.inputs[0].shape
+        fixed = None if None in (height, width) else (height, width)
+        if image_size is not None and fixed not in (None, tuple(image_size)):
+            raise ValueError(f"`image_size` is {tuple(image_size)}, but the model takes images of {fixed} only.")
+        self.model, self.rule, self.input_dtype = in_float32(model), rule, input_dtype
+        self.image_size = None if image_size is None else tuple(image_size)
+        self.signature_size = (None, None) if image_size is not None else (height, width)
+        self._resize = Resize(dtype="float32")
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        outputs = self.model(self._prepared(images), training=False)
+        small = probabilities(mask_logits(outputs))
+        full = small if self.image_size is None else self._resize(small, like=images)
+        mask, score = self.rule(small, None if self.image_size is None else full)
+        served = {"mask": mask, "probability": full, "score": score}
+        if isinstance(outputs, dict) and "label" in outputs:
+            served["label"] = ops.sigmoid(ops.cast(outputs["label"], "float32"))
+        return served
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        """Images as the model takes them; resized ones are rounded as the training pipeline does."""
+        import tensorflow as tf
+
+        if self.image_size is not None:
+            images = tf.image.resize(tf.cast(images, tf.float32), self.image_size, antialias=True)
+            images = images if self.input_dtype == "float32" else tf.round(images)
+        return tf.cast(images, self.model.inputs[0].dtype)
+
+    def write(self, path: Path) -> None:
+        import tensorflow as tf
+
+        spec = tf.TensorSpec((None, *self.signature_size, self.channels), self.input_dtype, name="images")
+        archive = keras.export.ExportArchive()
+        archive.track(self.model)
+        archive.add_endpoint("serve", self.__call__, input_signature=[spec])
+        archive.write_out(str(path), verbose=False)
+
+    def compare(self, path: Path) -> Parity:
+        """Load what was written as a stranger would, and run both."""
+        import tensorflow as tf
+
+        loaded = tf.saved_model.load(str(path)).signatures["serving_default"]
+        height, width = self.signature_size
+        options = {} if height is None or width is None else {"sizes": [(height, width)] * 2}
+        return compare(
+            lambda images: _as_numpy(loaded(images=tf.constant(images))),
+            lambda images: _as_numpy(self(tf.constant(images))),
+            example_batches(self.channels, self.input_dtype, **options),
+        )
+
+
+def _as_numpy(outputs: Any) -> dict[str, np.ndarray]:
+    return {name: np.asarray(value) for name, value in outputs.items()}
+
+
+def _check_target(path: Path, overwrite: bool) -> None:
+    if not path.exists():
+        return
+    empty = path.is_dir() and not any(path.iterdir())
+    if not empty and not (overwrite and (path / "saved_model.pb").is_file()):
+        hint = (
+            "Give another directory, or overwrite=True." if (path / "saved_model.pb").is_file() else "It is no export."
+        )
+        raise FileExistsError(f"`path` {str(path)!r} exists. {hint}")
+
+
+def _versions() -> dict[str, str]:
+    import tensorflow as tf
+
+    import kerazoo
+
+    return {"kerazoo": kerazoo.__version__, "keras": keras.__version__, "tensorflow": tf.__version__}
