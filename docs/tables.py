@@ -18,6 +18,8 @@ REPOSITORY = Path(__file__).parent.parent
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 TABLE = re.compile(r"(<!-- table: (?P<name>\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
+PAPER = r"(?P<who>[A-Z]\w+[\w .]*?,? \d{4}),? (?P<url>https://[\w./-]+\w)"  # Lin et al., 2017, https://…
+
 
 def render(page: str) -> str:
     """The text of a page with all its tables made anew."""
@@ -30,8 +32,9 @@ def parts(package: str) -> str:
     lines = []
     for module, names in itertools.groupby(registry, key=lambda name: _module(registry[name])):
         text = inspect.getdoc(sys.modules[module]) or ""
-        paper = re.search(r"https://[\w./-]+[\w/]", text)
-        lines.append((_names(names), _first_sentence(text), f"[paper]({paper[0]})" if paper else ""))
+        paper = re.search(PAPER, text)
+        what = _first_sentence(re.sub(rf" \({PAPER}\)", "", text))
+        lines.append((_names(names), what, f"[{paper['who']}]({paper['url']})" if paper else ""))
     return _table(("name", "what it is", "reference"), lines)
 
 

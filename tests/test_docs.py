@@ -26,7 +26,8 @@ SMALLER = {"resnet34": "resnet18", "(256, 256)": "(32, 32)", "batch_size=16": "b
 
 def blocks(text: str, language: str) -> list[str]:
     """Contents of the fenced blocks of one language ("" for none)."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [content for name, content in fenced if name == language]
 
 
 def commands(name: str) -> list[list[str]]:

@@ -28,6 +28,7 @@ POSITIONAL_DEFAULTS = {
 
 def public(module: ModuleType, prefix: str = "kerazoo"):
     """Dotted name and object of everything in `__all__`, and of the public methods of its classes."""
+    assert hasattr(module, "__all__"), f"{prefix} is public: name what of it is, in __all__"
     for name in sorted(module.__all__):
         value, path = getattr(module, name), f"{prefix}.{name}"
         if isinstance(value, ModuleType):
