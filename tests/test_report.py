@@ -142,7 +142,12 @@ def run(tmp_path):
     }
     (directory / "evaluation.json").write_text(json.dumps(evaluation))
     (directory / "recipe.yaml").write_text("data: {root: /home/jane roe/tiles, image_size: [64, 64]}\nseed: 3\n")
-    (directory / "split.csv").write_text("id,split,foreground\na,train,1\nb,train,0\nc,test,1\n")
+    audit = {
+        "source": "Source: 3 images",
+        "splits": {"train": {"images": 2, "foreground": 1}, "test": {"images": 1, "foreground": 1}},
+        "warnings": ["tile 3 is blank", "/home/jane roe/tiles/4.png is grey"],
+    }
+    (directory / "audit.json").write_text(json.dumps(audit))
     return directory
 
 
@@ -168,6 +173,8 @@ def test_report_hides_paths_and_names_what_is_missing(run):
     page = html.write(run).read_text(encoding="utf-8")
     assert "jane" not in page
     assert "…/tiles" in page
+    assert "tile 3 is blank" in page
+    assert "split.csv: which image" in page
     assert str(run.parent) not in page
     assert "environment.json" in page
     assert "metrics.csv" in page

@@ -49,10 +49,10 @@ def card(
     resized = ""
     if image_size is not None:
         resized = (
-            f"Images are resized to {image_size[0]} x {image_size[1]} pixels inside, and masks back to their size.\n"
+            f"Images are resized to {image_size[0]} x {image_size[1]} pixels inside, and masks back to their size.\n\n"
         )
     names = list(class_names or ())
-    classes = "".join(f"- {i}: {name}\n" for i, name in enumerate(names))
+    classes = "".join(["Class ids:\n\n", *(f"- {i}: {name}\n" for i, name in enumerate(names)), "\n"]) if names else ""
     threshold = "none" if rule.image_threshold is None else f"{rule.image_threshold:g}"
     shape_text = ", ".join(str(n) for n in (1, size[0] or 256, size[1] or 256, channels))
     return f"""# Segmentation model
@@ -77,8 +77,7 @@ mask, probability, score = (result[name].numpy() for name in ("mask", "probabili
 |---|---|---|---|---|
 {table}
 
-{resized}{"Class ids:" + chr(10) + chr(10) + classes if classes else ""}
-## Decision rule inside
+{resized}{classes}## Decision rule inside
 
 - A pixel is foreground above a probability of {rule.pixel_threshold:g}{_against(num_classes)}.
 - An image is empty if its score is not above: {threshold}.

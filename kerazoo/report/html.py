@@ -5,6 +5,7 @@ import csv
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ def write(run_directory: str | Path) -> Path:
     """Write `report.html` of a run from the files in its directory.
 
     It reads `evaluation.json` (`split`, `metrics`, `trivial`, `per_image`), `metrics.csv`, `recipe.yaml`, `split.csv`,
-    `environment.json`, `audit.json` or `audit.txt`, and the PNG files in `plots/` and `gallery/`. A metric is a number,
+    `environment.json`, `audit.json`, and the PNG files in `plots/` and `gallery/`. A metric is a number,
     or a mapping of `value`, `low` and `high`. Whatever is missing is left out and named at the end of the page. An
     absolute path in any text is cut to its last part.
 
@@ -84,9 +85,8 @@ def _collect(run: Path) -> dict[str, Any]:
     recipe = read("recipe.yaml", yaml.safe_load, "the resolved recipe")
     split = read("split.csv", lambda text: list(csv.DictReader(text.splitlines())), "which image is in which split")
     environment = read("environment.json", json.loads, "versions of the packages that trained it")
-    audit = read("audit.json", json.loads, "audit of the data") if (run / "audit.json").is_file() else None
-    if audit is None:
-        audit = read("audit.txt", str, "audit of the data")
+    audit = read("audit.json", json.loads, "the data in numbers, and what was noted about them") or {}
+    splits = audit.pop("splits", None) or count_splits(split or ())
 
     metrics, trivial = as_values(evaluation.get("metrics")), as_values(evaluation.get("trivial"))
     pictures = {folder: sorted((run / folder).glob("*.png")) for folder in ("plots", "gallery")}
@@ -109,9 +109,8 @@ def _collect(run: Path) -> dict[str, Any]:
         "worst_pictures": [_picture(path) for path in worst],
         "gallery": [_picture(path) for path in pictures["gallery"] if path not in worst],
         "plots": [_picture(path) for path in pictures["plots"]],
-        "audit": _flat(audit) if isinstance(audit, Mapping) else None,
-        "audit_text": hide_paths(audit) if isinstance(audit, str) else None,
-        "splits": count_splits(split or ()),
+        "audit": _flat(audit),
+        "splits": splits,
         "recipe": None if recipe is None else yaml.safe_dump(_hide(recipe), sort_keys=False, allow_unicode=True),
         "environment": _flat(environment) if isinstance(environment, Mapping) else None,
         "missing": missing,
@@ -140,15 +139,10 @@ def worst_cases(per_image: Iterable[Mapping[str, Any]], count: int = WORST) -> l
     return [dict(row) for row in sorted(per_image, key=badness)[:count]]
 
 
-def count_splits(rows: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """Images, and images with foreground where the file says so, of each split in `split.csv`."""
-    splits: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        entry = splits.setdefault(row.get("split") or "?", {"images": 0, "foreground": None})
-        entry["images"] += 1
-        if row.get("foreground") not in (None, ""):
-            entry["foreground"] = (entry["foreground"] or 0) + (row["foreground"].strip().lower() in ("1", "true"))
-    return [{"name": name, **entry} for name, entry in splits.items()]
+def count_splits(rows: Iterable[Mapping[str, str]]) -> dict[str, dict[str, int]]:
+    """Number of images of each split in the rows of `split.csv`."""
+    counts = Counter(row.get("split") or "?" for row in rows)
+    return {name: {"images": count} for name, count in counts.items()}
 
 
 def hide_paths(text: str) -> str:
