@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerazoo.data import sampling as sampling
 from kerazoo.data import sources as sources
+from kerazoo.data.concat import concat as concat
 from kerazoo.data.images import read_image as read_image
 from kerazoo.data.pipeline import pipeline as pipeline  # the function, which hides its module
 from kerazoo.data.sample import Sample as Sample
@@ -18,7 +19,18 @@ if TYPE_CHECKING:
     from kerazoo.data import augment as augment
     from kerazoo.data.pin_epoch import PinEpoch as PinEpoch
 
-__all__ = ["PinEpoch", "Sample", "Source", "augment", "pipeline", "read_image", "sampling", "save_split", "sources"]
+__all__ = [
+    "PinEpoch",
+    "Sample",
+    "Source",
+    "augment",
+    "concat",
+    "pipeline",
+    "read_image",
+    "sampling",
+    "save_split",
+    "sources",
+]
 
 
 def __getattr__(name: str) -> Any:

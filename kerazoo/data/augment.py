@@ -3,7 +3,8 @@
 What Keras 3.15 does to masks is not taken on trust:
 
 - `fill_value` is for images and masks alike there; here a mask is filled with the background or the ignored class.
-- `RandomElasticTransform` draws another displacement for the mask than for the image; it is refused.
+- `RandomElasticTransform` draws another displacement for the mask than for the image, and `RandomShear` cannot be made
+  again from its configuration; both are refused.
 - A scalar factor makes `RandomContrast` only ever raise the contrast; `contrast` goes both ways.
 - Layers count their draws in a variable, so parallel calls are not reproducible; here every batch brings its own seed.
 
@@ -19,7 +20,7 @@ import keras
 from kerazoo.registry import Registry
 
 _RANGE = (0.0, 255.0)
-_GEOMETRY = ("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomShear", "RandomPerspective")
+_GEOMETRY = ("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomPerspective")
 _INTENSITY = (
     "AutoContrast", "Equalization", "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter",
     "RandomContrast", "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPosterization",
@@ -161,6 +162,8 @@ class Augmenter:
 
     def __init__(self, augment: Sequence[str | keras.layers.Layer], *, mask_fill: int = 0):
         layers = [create(item) if isinstance(item, str) else item for item in augment]
+        for layer in layers:
+            _check(layer)
         self._steps = [(_twin(layer), _mask_twin(layer, mask_fill)) for layer in layers]
 
     def __call__(self, images: Any, masks: Any, seed: Any) -> tuple[Any, Any]:
@@ -202,19 +205,21 @@ def _twin(layer: keras.layers.Layer, **changes: Any) -> Any:
 
 def _mask_twin(layer: keras.layers.Layer, fill: int) -> Any:
     """What the layer is for a mask: nearest pixel and the mask's own fill; None if it leaves masks alone."""
+    if type(layer).__name__ not in _GEOMETRY:
+        return None
+    config = layer.get_config()
+    own = {"interpolation": "nearest", "fill_value": float(fill)}
+    return _twin(layer, **{key: value for key, value in own.items() if key in config})
+
+
+def _check(layer: Any) -> None:
+    name = type(layer).__name__
     if not isinstance(layer, keras.layers.Layer):
         raise TypeError(
-            f"`augment` takes names ({', '.join(AUGMENTATIONS)}) or Keras layers, received {layer!r} of type "
-            f"{type(layer).__name__}."
+            f"`augment` takes names ({', '.join(AUGMENTATIONS)}) or Keras layers, received {layer!r} of type {name}."
         )
-    name = type(layer).__name__
-    if name in _INTENSITY or isinstance(layer, (RandomGamma, RandomNoise)):
-        return None
-    if name not in _GEOMETRY:
+    if name not in (*_GEOMETRY, *_INTENSITY) and not isinstance(layer, (RandomGamma, RandomNoise)):
         raise ValueError(
             f"`augment` has a {name}, of which it is not known that image and mask stay aligned. Take one of "
             f"{', '.join((*_GEOMETRY, *_INTENSITY))}, or a name: {', '.join(AUGMENTATIONS)}."
         )
-    config = layer.get_config()
-    own = {"interpolation": "nearest", "fill_value": float(fill)}
-    return _twin(layer, **{key: value for key, value in own.items() if key in config})

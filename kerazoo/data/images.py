@@ -161,14 +161,16 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
 def _decode(path: str | Path, exif_orientation: bool) -> Image.Image:
     try:
         with Image.open(path) as image:
-            if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # MPO: a photograph with its preview
-                raise ValueError(f"it has {image.n_frames} frames and one is expected")  # pyright: ignore
+            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a photograph and its preview
             image.load()
-            return ImageOps.exif_transpose(image) if exif_orientation else image.copy()
+            decoded = ImageOps.exif_transpose(image) if exif_orientation else image.copy()
     except FileNotFoundError:
         raise
     except _FAULTS as error:
         raise _unreadable(path, error) from error
+    if frames > 1:
+        raise ValueError(f"{path} has {frames} frames, and one image is expected. Save each frame as a file.")
+    return decoded
 
 
 def _unreadable(path: str | Path, error: BaseException) -> ValueError:

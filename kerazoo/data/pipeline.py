@@ -69,7 +69,7 @@ def pipeline(
         they are what the mask shows, after resizing and augmentation.
 
     Raises:
-        ValueError: an argument is outside what is said above, the sources's images differ in size where they may not,
+        ValueError: an argument is outside what is said above, the source's images differ in size where they may not,
             or a balancing sampler lacks foreground or empty images. While iterating, TensorFlow wraps an error of the
             source in its own, whose message starts with ours.
     """
@@ -89,11 +89,13 @@ def pipeline(
         shuffle=(balancing or bool(augment)) if shuffle is None else shuffle,
         seed=seed,
     )
-    draw = Draw(order, skip_batches * batch_size)
-    if len(draw) < 1:
+    left = len(order) - skip_batches * batch_size
+    if left < (batch_size if drop_remainder else 1):
         raise ValueError(
-            f"skip_batches={skip_batches} of {batch_size} leaves nothing of the {len(order)} samples of an epoch."
+            f"An epoch of {len(order)} samples has no batch: batch_size={batch_size}, skip_batches={skip_batches}, "
+            f"drop_remainder={drop_remainder}. Lower `batch_size` or `skip_batches`."
         )
+    draw = Draw(order, skip_batches * batch_size)
     if balancing:
         print(audit_order(order))
     load = Loader(source, image_size, channels, masks="mask" in heads, batch_size=batch_size, cache=cache)
@@ -174,6 +176,8 @@ class Loader:
     ):
         self._source, self._size, self._masks = source, image_size, masks
         first = source.image(0)
+        if channels is not None:
+            to_channels(first, channels)  # says now whether it can
         self._channels, self._convert = first.shape[2] if channels is None else channels, channels is not None
         self._stored = first.dtype
         self.dtype = np.dtype(np.uint8 if first.dtype == np.uint8 else np.float32)
@@ -188,7 +192,10 @@ class Loader:
         kept = None if self._cache is None else self._cache.get(place)
         if kept is not None:
             return kept
-        image, mask = self._read(place)
+        try:
+            image, mask = self._read(place)
+        except (ValueError, OSError) as error:
+            raise ValueError(str(error)) from None  # TensorFlow prints the whole chain of tracebacks
         if self._cache is not None:
             self._cache.put(place, image, mask)
         return image, mask

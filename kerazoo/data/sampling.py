@@ -50,11 +50,11 @@ class Order:
             raise ValueError(f'sampler="{self.sampler}" draws at random; leave out shuffle=False, or take "natural".')
         if self.balanced is not None and self.balanced % 2:
             raise ValueError(f"balanced_batches=True needs an even `batch_size`, received {self.balanced}.")
-        for side, count in zip(("foreground", "empty"), self._counts, strict=True):
+        for side, count in zip(("with foreground", "empty"), self._counts, strict=True):
             if count == 0:
                 raise ValueError(
-                    f'sampler="{self.sampler}" balances foreground and empty images, and none of the {self.size} images '
-                    f'is {"with " * (side == "foreground")}{side}. Take sampler="natural", or split again, stratified.'
+                    f'sampler="{self.sampler}" balances foreground and empty images, and none of the {self.size} '
+                    f'images is {side}. Take sampler="natural", or split again, stratified.'
                 )
 
     def __len__(self) -> int:

@@ -1,0 +1,96 @@
+"""Several sources as one."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+
+from kerazoo.data.source import Facts, Source
+
+T = TypeVar("T")
+
+
+def concat(*sources: Source) -> Source:
+    """The samples of all sources, one source after the other.
+
+    Args:
+        sources: With the same classes and `ignore_class`, and with ids that differ; either all with groups or none.
+
+    Raises:
+        ValueError: no source is given, or they do not fit together.
+    """
+    if not sources:
+        raise ValueError("`concat` needs at least one source, received none.")
+    first = sources[0]
+    for other in sources[1:]:
+        for what in ("num_classes", "class_names", "ignore_class"):
+            if getattr(first, what) != getattr(other, what):
+                raise ValueError(
+                    f"Sources differ in {what}: {getattr(first, what)} and {getattr(other, what)}. Give both the same."
+                )
+        if (first.groups is None) != (other.groups is None):
+            raise ValueError("One source has groups and another has none. Give both `groups`, or neither.")
+    ids = tuple(id for source in sources for id in source.ids)
+    twice = [id for id, times in Counter(ids).items() if times > 1]
+    if twice:
+        raise ValueError(f"{len(twice)} ids are in two sources. The first is {twice[0]!r}; ids must be unique.")
+    groups = None if first.groups is None else tuple(group for source in sources for group in source.groups or ())
+    return Source(Concat(sources=sources, ids=ids, groups=groups))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concat:
+    """A `Reader` of several sources; `concat` makes it."""
+
+    sources: tuple[Source, ...]
+    ids: tuple[str, ...]
+    groups: tuple[str, ...] | None
+
+    @property
+    def num_classes(self) -> int:
+        """The sources'."""
+        return self.sources[0].num_classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The sources'."""
+        return self.sources[0].class_names
+
+    @property
+    def ignore_class(self) -> int | None:
+        """The sources'."""
+        return self.sources[0].ignore_class
+
+    @property
+    def facts(self) -> Facts:
+        """See `Reader`."""
+        return self._facts
+
+    def image(self, index: int) -> np.ndarray:
+        """See `Reader`."""
+        return self._ask(index, Source.image)
+
+    def mask(self, index: int) -> np.ndarray:
+        """See `Reader`."""
+        return self._ask(index, Source.mask)
+
+    def fingerprint(self, index: int) -> str:
+        """See `Reader`."""
+        return self._ask(index, lambda source, i: source.subset([i]).fingerprint)
+
+    @cached_property
+    def _facts(self) -> Facts:
+        labels = np.concatenate([source.labels for source in self.sources])
+        shapes = np.concatenate([source.shapes for source in self.sources])
+        return Facts(labels, shapes, tuple((None, text) for source in self.sources for text in source.warnings))
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        return np.cumsum([len(source) for source in self.sources])
+
+    def _ask(self, index: int, question: Callable[[Source, int], T]) -> T:
+        which = int(np.searchsorted(self._ends, index, side="right"))
+        return question(self.sources[which], index - int(self._ends[which]))  # counted from the end of that source
