@@ -1,22 +1,48 @@
 """Streaming metrics of logits against class ids; each says over what it averages, none depends on the batches."""
 
+from kerazoo.metrics.accuracy import Accuracy
 from kerazoo.metrics.dice import Dice
 from kerazoo.metrics.empty_false_positive_pixels import EmptyFalsePositivePixels
 from kerazoo.metrics.image_balanced_accuracy import ImageBalancedAccuracy
+from kerazoo.metrics.image_multiclass_accuracy import ImageMulticlassAccuracy
 from kerazoo.metrics.iou import IoU
+from kerazoo.metrics.mcc import MCC
+from kerazoo.metrics.per_image_dice import PerImageDice
+from kerazoo.metrics.precision import Precision
+from kerazoo.metrics.recall import Recall
 from kerazoo.registry import Registry
 
 METRICS = Registry(
     "metric",
     {
+        "accuracy": Accuracy,
         "dice": Dice,
         "empty_false_positive_pixels": EmptyFalsePositivePixels,
         "image_balanced_accuracy": ImageBalancedAccuracy,
+        "image_multiclass_accuracy": ImageMulticlassAccuracy,
         "iou": IoU,
+        "mcc": MCC,
+        "per_image_dice": PerImageDice,
+        "precision": Precision,
+        "recall": Recall,
     },
 )
 
 list = METRICS.list
 create = METRICS.create
 
-__all__ = ["METRICS", "Dice", "EmptyFalsePositivePixels", "ImageBalancedAccuracy", "IoU", "create", "list"]
+__all__ = [
+    "MCC",
+    "METRICS",
+    "Accuracy",
+    "Dice",
+    "EmptyFalsePositivePixels",
+    "ImageBalancedAccuracy",
+    "ImageMulticlassAccuracy",
+    "IoU",
+    "PerImageDice",
+    "Precision",
+    "Recall",
+    "create",
+    "list",
+]

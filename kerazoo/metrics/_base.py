@@ -127,21 +127,15 @@ class PixelMetric(Metric):
         dtype: Any = None,
     ):
         super().__init__(threshold=threshold, ignore_class=ignore_class, name=name, dtype=dtype)
-        if isinstance(num_classes, bool) or int(num_classes) != num_classes or num_classes < 1:
-            raise ValueError(f"{type(self).__name__} takes `num_classes` of at least 1, received {num_classes!r}.")
         if images not in get_args(Images):
             raise ValueError(f"{type(self).__name__} takes `images` one of {get_args(Images)}, received {images!r}.")
-        self.num_classes, self.images = int(num_classes), images
-        self.num_ids = max(2, self.num_classes)
+        self.num_classes, self.num_ids = check_num_classes(num_classes, type(self).__name__)
+        self.images = images
         self.confusion = Counter(self, self.num_ids**2, "confusion")
 
     def update(self, labels: Labels, predicted: Tensor) -> None:
         """Count pixels by true and predicted id."""
-        if labels.num_ids != self.num_ids:
-            raise ValueError(
-                f"{type(self).__name__}(num_classes={self.num_classes}) needs {self.num_classes} logits per pixel, "
-                f"received a model with mask ids 0..{labels.num_ids - 1}."
-            )
+        check_num_ids(self, labels)
         counts = ops.logical_and(labels.valid, ops.logical_not(labels.outside))
         if self.images == "non_empty":
             taking_part = ops.reshape(has_foreground(labels), (-1,) + (1,) * len(labels.space))
@@ -226,12 +220,12 @@ class ClassMetric(PixelMetric):
 
 
 class ImageMetric(Metric):
-    """Metric of what is predicted for whole images; an image is positive with at least `min_area` foreground pixels.
+    """Metric of what is predicted for whole images; a class is in an image with at least `min_area` of its pixels.
 
-    The truth is positive with one foreground pixel.
+    In the truth one pixel is enough.
 
     Args:
-        min_area: Foreground pixels, of any class, from which on an image is predicted positive.
+        min_area: Pixels of a foreground class from which on an image is predicted to have it.
         threshold: See `Metric`.
         ignore_class: See `Metric`.
         name: Name of the metric.
@@ -259,6 +253,26 @@ class ImageMetric(Metric):
         return {**super().get_config(), "min_area": self.min_area}
 
 
+def check_num_classes(num_classes: int, metric: str) -> tuple[int, int]:
+    """`num_classes` as an int, and the number of mask ids.
+
+    Raises:
+        ValueError: it is not a whole number of at least 1.
+    """
+    if isinstance(num_classes, bool) or int(num_classes) != num_classes or num_classes < 1:
+        raise ValueError(f"{metric} takes `num_classes` of at least 1, received {num_classes!r}.")
+    return int(num_classes), max(2, int(num_classes))
+
+
+def check_num_ids(metric: Any, labels: Labels) -> None:
+    """Raise ValueError unless the logits have the classes that the metric was built for."""
+    if labels.num_ids != metric.num_ids:
+        raise ValueError(
+            f"{type(metric).__name__}(num_classes={metric.num_classes}) counts mask ids 0..{metric.num_ids - 1}, "
+            f"received logits for ids 0..{labels.num_ids - 1}. Give it the `num_classes` of the model."
+        )
+
+
 def predicted_ids(logits: Tensor, labels: Labels, threshold: float) -> Tensor:
     """`(B, ...)` int32 ids that float32 `logits` `(B, ..., C)` predict; 0 at ignored pixels."""
     if logits.shape[-1] == 1:
@@ -268,6 +282,6 @@ def predicted_ids(logits: Tensor, labels: Labels, threshold: float) -> Tensor:
     return ops.where(labels.valid, ids, 0)
 
 
-def sizes(ids: Tensor, labels: Labels) -> Tensor:
-    """`(B,)` int32 foreground pixels of each image; ignored pixels must have id 0."""
-    return ops.sum(ops.cast(ids > 0, "int32"), axis=labels.space)
+def areas(ids: Tensor, labels: Labels) -> Tensor:
+    """`(B, K - 1)` int32 pixels of each foreground class in each image; ignored pixels must have id 0."""
+    return ops.sum(ops.one_hot(ids, labels.num_ids, dtype="int32")[..., 1:], axis=labels.space)

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from kerazoo.labels import Labels, has_foreground, is_seen
-from kerazoo.metrics._base import Metric, sizes
+from kerazoo.metrics._base import Metric
 from kerazoo.metrics._counts import Counter
 from kerazoo.types import Tensor
 
@@ -45,7 +45,9 @@ class EmptyFalsePositivePixels(Metric):
     def update(self, labels: Labels, predicted: Tensor) -> None:
         """Count predicted pixels of empty images, and empty images."""
         empty = ops.cast(ops.logical_and(is_seen(labels), ops.logical_not(has_foreground(labels))), "int32")
-        self.totals.add(ops.stack([ops.sum(empty * sizes(predicted, labels)), ops.sum(empty)]))
+        self.totals.add(
+            ops.stack([ops.sum(empty * ops.sum(ops.cast(predicted > 0, "int32"), axis=labels.space)), ops.sum(empty)])
+        )
 
     def compute(self) -> Tensor:
         """Pixels per empty image."""

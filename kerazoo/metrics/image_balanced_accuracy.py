@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from kerazoo.labels import Labels, has_foreground, is_seen
-from kerazoo.metrics._base import ImageMetric, sizes
+from kerazoo.metrics._base import ImageMetric, areas
 from kerazoo.metrics._counts import Counter
 from kerazoo.types import Tensor
 
@@ -16,13 +16,13 @@ from kerazoo.types import Tensor
 class ImageBalancedAccuracy(ImageMetric):
     """½ (TP / P + TN / N) over images; P have a foreground pixel of any class, N are empty.
 
-    An image is predicted positive with at least `min_area` foreground pixels. If all images are of one kind, the result
-    is the recall of that kind; 0 before any image. Images that are ignored altogether do not count.
+    An image is predicted positive with at least `min_area` pixels of one foreground class. If all images are of one
+    kind, the result is the recall of that kind; 0 before any image. Images that are ignored altogether do not count.
 
     Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits.
 
     Args:
-        min_area: Foreground pixels from which on an image is predicted positive, at least 1.
+        min_area: Pixels of a foreground class from which on an image is predicted positive, at least 1.
         threshold: Probability above which a pixel is foreground; for one logit only.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the metric.
@@ -46,7 +46,8 @@ class ImageBalancedAccuracy(ImageMetric):
 
     def update(self, labels: Labels, predicted: Tensor) -> None:
         """Count images by truth and prediction."""
-        cell = ops.where(has_foreground(labels), 2, 0) + ops.where(sizes(predicted, labels) >= self.min_area, 1, 0)
+        positive = ops.any(areas(predicted, labels) >= self.min_area, axis=-1)
+        cell = ops.where(has_foreground(labels), 2, 0) + ops.where(positive, 1, 0)
         cell = ops.where(is_seen(labels), cell, -1)  # the one-hot of -1 is all 0
         self.confusion.add(ops.sum(ops.one_hot(cell, 4, dtype="int32"), axis=0))
 

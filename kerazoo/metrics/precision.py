@@ -1,0 +1,56 @@
+"""Precision of pixels."""
+
+from typing import Any
+
+import keras
+
+from kerazoo.metrics._base import Average, ClassMetric, Images
+from kerazoo.types import Tensor
+
+
+@keras.saving.register_keras_serializable("kerazoo", name="metrics.Precision")
+class Precision(ClassMetric):
+    """TP / (TP + FP) of each class, from the pixels of all images together; mean over foreground classes.
+
+    A class that is predicted nowhere is left out of the mean; without any class left the result is 0. By default empty
+    images take part: foreground predicted on them counts as false.
+
+    Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits.
+
+    Args:
+        num_classes: As the model's: 1 for one logit with mask ids {0, 1}, else K with ids 0..K-1, 0 the background.
+        images: "all" or "non_empty".
+        average: "foreground", or None for a vector with one entry per mask id, 0 where it is not defined.
+        threshold: Probability above which a pixel is foreground; for one logit only.
+        ignore_class: Id of pixels that count nowhere, or None.
+        name: Name of the metric.
+        dtype: As in `keras.metrics.Metric`.
+
+    Raises:
+        ValueError: an argument is outside its range, or shapes do not fit.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        images: Images = "all",
+        average: Average = "foreground",
+        threshold: float = 0.5,
+        ignore_class: int | None = None,
+        name: str | None = "precision",
+        dtype: Any = None,
+    ):
+        super().__init__(
+            num_classes,
+            images=images,
+            average=average,
+            threshold=threshold,
+            ignore_class=ignore_class,
+            name=name,
+            dtype=dtype,
+        )
+
+    def ratio(self, hits: Tensor, false_positives: Tensor, false_negatives: Tensor) -> tuple[Tensor, Tensor]:
+        """TP, and TP + FP."""
+        return hits, hits + false_positives
