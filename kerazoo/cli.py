@@ -1,6 +1,7 @@
 """The command line. Heavy packages are imported inside the commands, so that `kerazoo --help` is quick."""
 
 import os
+import sys
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-_EXPECTED = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)
+_EXPECTED = (ValueError, OSError, FloatingPointError, ModuleNotFoundError, RuntimeError)
 
 
 class _Commands(TyperGroup):
@@ -41,7 +42,7 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Directory that
 DataOption = Annotated[Path | None, typer.Option("--data", metavar="PATH", help="Directory of the data.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Delete what is there from an earlier time.")]
 ThresholdOption = Annotated[
-    float | None, typer.Option("--threshold", help="Probability above which a pixel is foreground (binary models).")
+    float | None, typer.Option("--threshold", help="Probability above which a pixel is foreground.")
 ]
 CheckpointOption = Annotated[str, typer.Option("--checkpoint", help="Which epoch: best or last.")]
 
@@ -55,7 +56,7 @@ def main() -> None:
 def _settings(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @app.command()
@@ -65,6 +66,7 @@ def demo(
     ),
 ) -> None:
     """Train on invented X-rays and report: two minutes, no data and no network needed."""
+    _load_keras()
     from kerazoo.training import Recipe, train
 
     with as_file(files("kerazoo.training") / "synthetic_demo.yaml") as path:
@@ -77,6 +79,7 @@ def models(
     pattern: Annotated[str, typer.Argument(help="Shell-style pattern of names, such as 'resnet*'.")] = "*",
 ) -> None:
     """List encoders, decoders and heads; any encoder goes with any decoder and any head."""
+    _load_keras()
     import kerazoo as kz
 
     parts = {kind: getattr(kz, kind).list(pattern) for kind in ("encoders", "decoders", "heads")}
@@ -102,6 +105,7 @@ def train(
     ] = None,
 ) -> None:
     """Train a recipe, evaluate its best epoch on the test split, and write a report."""
+    _load_keras()
     from kerazoo import training
 
     settings = training.Recipe.load(recipe, assignments or ())
@@ -117,6 +121,7 @@ def evaluate(
     checkpoint: CheckpointOption = "best",
 ) -> None:
     """Measure a run on one split, with intervals, beside predictors that do not look at the image."""
+    _load_keras()
     from kerazoo import training
 
     training.evaluate(run, split, data, threshold=threshold, checkpoint=checkpoint, console=_console())
@@ -132,6 +137,7 @@ def predict(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write a PNG mask and an overlay, at the image's own size, for every image of a folder."""
+    _load_keras()
     from kerazoo.inference import predict_folder
     from kerazoo.training.run import load_model, read_run
 
@@ -155,10 +161,27 @@ def export(
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the model goes; a new directory.")],
     format: Annotated[str, typer.Option("--format", help="Only saved_model in this version.")] = "saved_model",
     checkpoint: CheckpointOption = "best",
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Export a run for use without kerazoo; what was written is loaded and compared with the model."""
     if format != "saved_model":
         raise ValueError(f"--format is saved_model in this version; received {format!r}.")
+    _load_keras()
+    from kerazoo.export import saved_model
+    from kerazoo.inference import DecisionRule
+    from kerazoo.training.run import load_model, read_run
+
+    recipe, facts = read_run(run)
+    names = facts["class_names"]
+    written = saved_model(
+        load_model(run, checkpoint),
+        to,
+        rule=DecisionRule(pixel_threshold=recipe.evaluation.threshold),
+        image_size=recipe.data.image_size,
+        class_names=["background", *names] if facts["num_classes"] == 1 else names,
+        overwrite=overwrite,
+    )
+    _console().print(f"exported: {written}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -166,6 +189,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of evaluated runs.")],
 ) -> None:
     """Table of runs; runs that differ in seeds alone are one row, mean ± standard deviation."""
+    _load_keras()
     from kerazoo.training import experiments
 
     _console().print(experiments.table(experiments.compare(runs)))
@@ -177,6 +201,19 @@ def report(run: RunArgument) -> None:
     from kerazoo.report import html
 
     _console().print(f"report: {html.write(run)}", highlight=False, soft_wrap=True)
+
+
+def _load_keras() -> None:
+    """Import Keras without what TensorFlow's C++ code writes to standard error before anyone can set its log level."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), 2)
+        import keras  # noqa: F401
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
 
 
 def _console() -> Any:

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from kerazoo.training import build
-from kerazoo.training.recipe import Recipe
+from kerazoo.training.recipe import MONITORS, Recipe
+from kerazoo.training.run import open_source
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = [*sorted((ROOT / "recipes").glob("*.yaml")), *sorted((ROOT / "kerazoo" / "training").glob("*.yaml"))]
@@ -102,6 +103,7 @@ def test_overrides(minimal):
         ("data.source.root=x", r"data\.source: the place of the data is no part of a recipe; .*--data PATH"),
         ("data.split.fractions=[0.5, 0.2, 0.2]", r"data\.split\.fractions: .*must sum to 1, received a sum of 0\.9"),
         ("training.augment=[flipp]", r"training\.augment\.0: Unknown augmentation 'flipp'\. Did you mean 'flip'"),
+        ("training.monitor=val_io", r"training\.monitor: 'val_io' is not measured; did you mean 'val_iou'"),
         ("data.image_size=[1, 2, 3]", r"data\.image_size: List should have at most 2 items"),
         ("data.source=3", r"data\.source: this is a mapping of fields .*received 3"),
         ("loss.7.name=focal", r"'loss\.7\.name=focal' finds no '7' in a list of 2"),
@@ -112,6 +114,21 @@ def test_bad_override_names_the_field(minimal, assignment, message):
     with pytest.raises(ValueError, match=message) as caught:
         Recipe.load(minimal, [assignment])
     assert "pydantic" not in str(caught.value)
+
+
+def test_what_is_monitored_says_whether_more_is_better(minimal):
+    assert Recipe.load(minimal).training.mode == "max"
+    assert Recipe.load(minimal, ["training.monitor=val_loss"]).training.mode == "min"
+
+
+def test_every_monitor_is_measured(minimal):
+    """The names that a recipe may monitor are those of the compiled metrics."""
+    recipe = Recipe.load(minimal)
+    model = build.build_model(recipe, num_classes=1, channels=1)
+    source = open_source(recipe, None)
+    build.compile_model(recipe, model, source, steps_per_epoch=1)
+    logs = model.evaluate(build.make_batches(recipe, source, channels=1, train=False), return_dict=True, verbose=0)
+    assert set(logs) == set(MONITORS)
 
 
 def test_errors_name_the_file_and_every_field(minimal):

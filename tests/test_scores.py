@@ -1,11 +1,12 @@
 """Scores: equal to the streaming metrics, intervals that cover, trivial predictors by hand."""
 
+import keras
 import numpy as np
 import pytest
 
 import kerazoo as kz
+from kerazoo.inference.decision import DecisionRule, probabilities
 from kerazoo.training import scores
-from kerazoo.training.evaluate import to_masks
 
 
 def batch(num_classes, n=24, seed=0, ignore=None):
@@ -22,7 +23,8 @@ def batch(num_classes, n=24, seed=0, ignore=None):
 
 
 def counted(truth, logits, num_classes, ignore=None):
-    masks, _ = to_masks(logits, 0.4 if num_classes == 1 else 0.5)
+    rule = DecisionRule(pixel_threshold=0.4 if num_classes == 1 else 0.5)
+    masks = keras.ops.convert_to_numpy(rule(probabilities(logits))[0])
     return scores.count(truth, masks, num_classes=num_classes, ignore_class=ignore)
 
 
@@ -119,20 +121,3 @@ def test_interval_of_a_share_is_that_of_the_binomial():
     mean = found.mean()
     half = 1.96 * np.sqrt(mean * (1 - mean) / 400)
     assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.006)
-
-
-@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.9])
-def test_masks_of_one_logit(threshold):
-    logits = np.array([-30.0, -1.0, 0.0, 1.0, 30.0], "float32").reshape(1, 1, 5, 1)
-    masks, probability = to_masks(logits, threshold)
-    expected = 1 / (1 + np.exp(-logits[..., 0].astype("float64")))
-    np.testing.assert_allclose(probability, expected, rtol=1e-5)
-    np.testing.assert_array_equal(masks, expected > threshold)
-
-
-def test_masks_of_several_logits():
-    logits = np.array([[2.0, 1.0, 0.0], [0.0, 1.0, 3.0]], "float32").reshape(1, 1, 2, 3)
-    masks, probability = to_masks(logits, 0.5)
-    np.testing.assert_array_equal(masks, [[[0, 2]]])
-    shares = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
-    np.testing.assert_allclose(probability, 1 - shares[..., 0], rtol=1e-5)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kerazoo.training.recipe import Recipe, create
+from kerazoo.training.parts import create
+from kerazoo.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from kerazoo.data.source import Source

@@ -6,6 +6,7 @@ import math
 import shutil
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,35 +27,44 @@ class Recorder(keras.callbacks.Callback):
         run_directory: Where the files go.
         monitor: Name in the logs that decides which epoch is best.
         mode: "max" or "min".
-        rows: Rows of earlier epochs when a run continues; further rows are appended to this list.
+        rows: Rows of earlier epochs when a run continues.
+        seconds: Seconds that those took.
+
+    Attributes:
+        rows: Rows of all epochs so far.
+        seconds: Seconds of training so far, validation and checkpoints included.
     """
 
-    def __init__(self, run_directory: Path, *, monitor: str, mode: str, rows: list[dict[str, float]] | None = None):
+    def __init__(
+        self,
+        run_directory: Path,
+        *,
+        monitor: str,
+        mode: str,
+        rows: Sequence[dict[str, float]] = (),
+        seconds: float = 0.0,
+    ):
         super().__init__()
         self.run_directory = run_directory
         self.monitor, self.mode = monitor, mode
-        self.rows = [] if rows is None else rows
+        self.rows, self.seconds = list(rows), seconds
+        self.clock = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Write the rows of earlier epochs, dropping any that a killed run wrote after its last checkpoint."""
+        self.clock = time.perf_counter()
         (self.run_directory / "checkpoints").mkdir(exist_ok=True)
         if self.rows:
             self._write_rows()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Add a row, save the last checkpoint, and the best one if this is it.
-
-        Raises:
-            ValueError: `monitor` is not among the logs.
-        """
+        """Add a row, save the last checkpoint, and the best one if this is it."""
         logs = {name: float(value) for name, value in (logs or {}).items()}
-        if self.monitor not in logs:
-            raise ValueError(
-                f"training.monitor is {self.monitor!r}, and the metrics of the run are {', '.join(sorted(logs))}."
-            )
         row = {"epoch": epoch, **logs, "learning_rate": float(np.asarray(self.model.optimizer.learning_rate))}
         improved = best_epoch([*self.rows, row], self.monitor, self.mode) == epoch
         self.rows.append(row)
+        now = time.perf_counter()
+        self.seconds, self.clock = self.seconds + now - self.clock, now
         self._save(improved)
         self._write_rows()
 
@@ -63,7 +73,7 @@ class Recorder(keras.callbacks.Callback):
         partial = folder / "partial.keras"
         self.model.save(partial)
         with zipfile.ZipFile(partial, "a") as archive:
-            archive.writestr(STATE, json.dumps({"rows": self.rows}))
+            archive.writestr(STATE, json.dumps({"rows": self.rows, "seconds": self.seconds}))
         if improved:
             copy = folder / "partial_best.keras"
             shutil.copyfile(partial, copy)
@@ -79,15 +89,15 @@ class Recorder(keras.callbacks.Callback):
         partial.replace(self.run_directory / "metrics.csv")
 
 
-def read_rows(checkpoint: Path) -> list[dict[str, float]]:
-    """Rows of metrics.csv that a checkpoint of `Recorder` carries.
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """`rows` and `seconds` of the `Recorder` that wrote a checkpoint.
 
     Raises:
         ValueError: The file is no such checkpoint.
     """
     try:
         with zipfile.ZipFile(checkpoint) as archive:
-            return json.loads(archive.read(STATE))["rows"]
+            return json.loads(archive.read(STATE))
     except (zipfile.BadZipFile, KeyError) as error:
         raise ValueError(
             f"{checkpoint} is damaged, or not a checkpoint of a training run. Delete it to start the run anew."

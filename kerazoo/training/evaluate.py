@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 
+from kerazoo.inference.decision import DecisionRule, mask_logits, probabilities
 from kerazoo.training import scores
 from kerazoo.training.build import make_batches, plain_data_errors
 from kerazoo.training.run import SPLITS, load_model, open_source, read_run, read_split, write_json
@@ -31,7 +33,7 @@ def evaluate(
         run_directory: Directory that `train` wrote.
         split: "train", "val" or "test".
         data: Directory of the data or a `Source`; None takes the place the run was trained from.
-        threshold: Probability above which a pixel of a binary model is foreground; None takes the recipe's.
+        threshold: `pixel_threshold` of `kerazoo.inference.DecisionRule`; None takes the recipe's.
         checkpoint: "best" or "last".
         console: A `rich.console.Console` to print the table on, or None.
 
@@ -70,31 +72,13 @@ def evaluate(
     _draw(recipe, run, model, samples, counts, channels=facts["channels"], threshold=threshold)
     if console is not None:
         console.print(table(result))
+        console.print(f"report: {run / 'report.html'}", highlight=False, soft_wrap=True)
     return result
 
 
 def foreground_names(class_names: tuple[str, ...], num_classes: int) -> tuple[str, ...]:
     """Names of the classes that are not background."""
     return tuple(class_names) if num_classes == 1 else tuple(class_names[1:])
-
-
-def to_masks(logits: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Masks and foreground probabilities from logits.
-
-    Args:
-        logits: `(B, H, W, C)`; one class is a sigmoid, several a softmax with the background first.
-        threshold: A pixel of a binary model is foreground above this probability; several classes take the likeliest.
-
-    Returns: `(B, H, W)` uint8 class ids, and `(B, H, W)` float32 probabilities that a pixel is not background.
-    """
-    logits = np.asarray(logits, "float32")
-    if logits.shape[-1] == 1:
-        logits = logits[..., 0]
-        return (logits > np.log(threshold / (1 - threshold))).astype("uint8"), 1 / (
-            1 + np.exp(-np.clip(logits, -60, 60))
-        )
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return logits.argmax(axis=-1).astype("uint8"), 1 - shifted[..., 0] / shifted.sum(axis=-1)
 
 
 def table(result: dict[str, Any]) -> Any:
@@ -127,10 +111,13 @@ def _number(value: float | None) -> str:
 
 def _predict(recipe: Any, model: Any, samples: "Source", *, channels: int, threshold: float) -> Iterator[tuple]:
     """Batches of images, truths, masks and probabilities as numpy, in the order of the samples."""
+    rule = DecisionRule(pixel_threshold=threshold)
     with plain_data_errors():
         for images, truth in make_batches(recipe, samples, channels=channels, train=False):
             images = np.asarray(images)
-            yield images, np.asarray(truth), *to_masks(model.predict_on_batch(images), threshold)
+            probability = probabilities(mask_logits(model.predict_on_batch(images)))
+            masks, _ = rule(probability)
+            yield images, np.asarray(truth), keras.ops.convert_to_numpy(masks), keras.ops.convert_to_numpy(probability)
 
 
 def _count(recipe: Any, model: Any, samples: "Source", *, channels: int, threshold: float) -> scores.Counts:
@@ -205,15 +192,11 @@ def _draw(
     names = ("background", *names) if samples.num_classes == 1 else names
     chosen = {"worst": _worst_first(counts)[:number], "examples": _examples(counts, number)} if number else {}
     for name, indices in chosen.items():
-        picked = samples.subset(indices.tolist())
-        rows = []
-        for images, truths, masks, probabilities in _predict(
-            recipe, model, picked, channels=channels, threshold=threshold
-        ):
-            for image, truth, mask, probability in zip(images, truths, masks, probabilities, strict=True):
-                title = picked.ids[len(rows)]
-                rows.append(
-                    {"image": image, "truth": truth, "prediction": mask, "probability": probability, "title": title}
-                )
+        picked, rows = samples.subset(indices.tolist()), []
+        for batch in _predict(recipe, model, picked, channels=channels, threshold=threshold):
+            for image, truth, mask, probability in zip(*batch, strict=True):
+                truth = np.where(truth == samples.ignore_class, 0, truth)
+                row = {"image": image, "truth": truth, "prediction": mask, "probability": probability}
+                rows.append({**row, "title": picked.ids[len(rows)]})
         plots.gallery(rows, run / "gallery" / f"{name}.png", class_names=names)
     html.write(run)

@@ -5,11 +5,7 @@ name, `unet`, or a name with its hyper-parameters, `{name: unet, skip: sum}`. Ev
 checked when the recipe is read, so that a typing error ends in one sentence and not an hour later.
 """
 
-import dataclasses
-import difflib
-import importlib
-import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -18,117 +14,20 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from kerazoo.training.overrides import override, read_yaml
+from kerazoo.training.parts import Part, WeightedPart, check_source, create, near, registered
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+MONITORS = {"iou": "max", "image_balanced_accuracy": "max", "empty_false_positive_pixels": "min", "loss": "min"}
+"""What is measured in every epoch, on training and validation images, and whether more or less of it is better."""
 
 
 class Section(BaseModel):
     """Base of the recipe's sections: immutable, and an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Part(BaseModel):
-    """A name with hyper-parameters; a plain string in YAML is a name without any."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The hyper-parameters, lists as tuples (parts are frozen dataclasses)."""
-        return {key: _tuples(value) for key, value in (self.model_extra or {}).items()}
-
-
-class WeightedPart(Part):
-    """A term of the loss: a part and the factor it is multiplied with."""
-
-    weight: Annotated[float, Field(gt=0)] = 1.0
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
-    return value
-
-
-def _lists(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
-    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _accepts(kind: str, part: Part, function: Callable) -> None:
-    """Raise ValueError unless `function` takes the options of `part` as keywords."""
-    fields = inspect.signature(function).parameters
-    if any(field.kind is inspect.Parameter.VAR_KEYWORD for field in fields.values()):
-        return
-    for option in part.options:
-        if option not in fields:
-            raise ValueError(f"{kind} {part.name!r} has no hyper-parameter {option!r}{_near(option, fields)}")
-
-
-def _near(word: str, words: Iterable[str]) -> str:
-    """`; did you mean …?` or, without a near match, all the words; the end of a sentence."""
-    words = [str(item) for item in words]
-    match = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
-    return f"; did you mean {match[0]!r}?" if match else f"; there are {', '.join(words) or 'none'}."
-
-
-_TABLES = {
-    "encoders": "ENCODERS",
-    "decoders": "DECODERS",
-    "heads": "HEADS",
-    "losses": "LOSSES",
-    "optimizers": "OPTIMIZERS",
-    "data.augment": "AUGMENTATIONS",
-}
-
-
-def create(package: str, part: Part, **extra: Any) -> Any:
-    """The object that a part of a recipe stands for.
-
-    Args:
-        package: Which part of kerazoo has the name, such as "losses".
-        part: Name and hyper-parameters.
-        **extra: More hyper-parameters, for what is not registered as a variant.
-
-    Raises:
-        ValueError: The registry of `kerazoo.<package>` has no such name, or the part no such hyper-parameter or value.
-    """
-    registry = getattr(importlib.import_module(f"kerazoo.{package}"), _TABLES[package])
-    entry = registry[part.name]
-    variant = dataclasses.is_dataclass(entry) and not isinstance(entry, type)  # as encoders are: with hyper-parameters
-    _accepts(registry.kind, part, type(entry) if variant else entry)
-    try:
-        return dataclasses.replace(entry, **part.options) if variant else entry(**part.options, **extra)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{registry.kind} {part.name!r}: {error}") from error
-
-
-def _registered(package: str) -> AfterValidator:
-    """Check a part by creating it once; that is cheap, because a part makes its layers when it is called."""
-
-    def check(part: Part) -> Part:
-        create(package, part)
-        return part
-
-    return AfterValidator(check)
-
-
-def _check_source(part: Part) -> Part:
-    sources = importlib.import_module("kerazoo.data.sources")
-    if "root" in part.options:
-        raise ValueError("the place of the data is no part of a recipe; give it on the command line: --data PATH.")
-    _accepts("source", part, sources.SOURCES[part.name])
-    return part
 
 
 def _pair(value: Any) -> Any:
@@ -169,7 +68,7 @@ class Data(Section):
         cache: "memory" keeps resized samples in memory; None reads them anew each epoch.
     """
 
-    source: Annotated[Part, AfterValidator(_check_source)]
+    source: Annotated[Part, AfterValidator(check_source)]
     split: Split = Split()
     image_size: Annotated[tuple[Positive, Positive], BeforeValidator(_pair)]
     channels: Positive | None = None
@@ -179,9 +78,9 @@ class Data(Section):
 class Model(Section):
     """The segmenter; arguments as `kerazoo.segmenter`. The number of classes comes from the data."""
 
-    encoder: Annotated[Part, _registered("encoders")]
-    decoder: Annotated[Part, _registered("decoders")]
-    head: Annotated[Part, _registered("heads")]
+    encoder: Annotated[Part, registered("encoders")]
+    decoder: Annotated[Part, registered("decoders")]
+    head: Annotated[Part, registered("heads")]
     weights: str | None = None
     preprocessing: bool = True
     output_stride: Literal[8, 16, 32] | None = None
@@ -251,8 +150,8 @@ class Training(Section):
         jit_compile: XLA: True, False, or "auto" for Keras's choice.
         strategy: Devices (see `kerazoo.training.strategy`).
         freeze: The part that is not trained, or None.
-        monitor: The column of metrics.csv that decides which epoch is best.
-        mode: Whether the best of `monitor` is its "max" or its "min".
+        monitor: The column of metrics.csv that decides which epoch is best: `loss` or a metric, of validation with
+            `val_` in front.
         early_stopping: When to stop before the last epoch, or None.
     """
 
@@ -262,20 +161,32 @@ class Training(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     sampler: Literal["natural", "under", "over"] = "natural"
     balanced_batches: bool = False
-    augment: tuple[Annotated[Part, _registered("data.augment")], ...] = ()
+    augment: tuple[Annotated[Part, registered("data.augment")], ...] = ()
     jit_compile: bool | Literal["auto"] = "auto"
     strategy: Literal["auto", "single", "mirrored", "data_parallel"] = "auto"
     freeze: Freeze | None = None
     monitor: str = "val_iou"
-    mode: Literal["max", "min"] = "max"
     early_stopping: EarlyStopping | None = None
+
+    @pydantic.field_validator("monitor")
+    @classmethod
+    def _is_logged(cls, monitor: str) -> str:
+        names = [prefix + name for prefix in ("val_", "") for name in MONITORS]
+        if monitor not in names:
+            raise ValueError(f"{monitor!r} is not measured{near(monitor, names)}")
+        return monitor
+
+    @property
+    def mode(self) -> str:
+        """Whether the best of `monitor` is its "max" or its "min"."""
+        return MONITORS[self.monitor.removeprefix("val_")]
 
 
 class Evaluation(Section):
     """How the best checkpoint is judged.
 
     Args:
-        threshold: Probability above which a pixel of a binary model is foreground.
+        threshold: `pixel_threshold` of `kerazoo.inference.DecisionRule`.
         bootstrap: Resamplings of the images behind each confidence interval; 0 for none.
         confidence: Coverage of the intervals.
         gallery: Pictures in the gallery.
@@ -303,7 +214,7 @@ class Recipe(Section):
     name: str = "recipe"
     data: Data
     model: Model
-    loss: Annotated[tuple[Annotated[WeightedPart, _registered("losses")], ...], Field(min_length=1)]
+    loss: Annotated[tuple[Annotated[WeightedPart, registered("losses")], ...], Field(min_length=1)]
     optimizer: Annotated[Optimizer, AfterValidator(_check_optimizer)]
     training: Training
     evaluation: Evaluation = Evaluation()
@@ -359,6 +270,12 @@ class Recipe(Section):
         Path(path).write_text(text, encoding="utf-8")
 
 
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _explain(fault: Any) -> str:
     """One line for one error of pydantic: the field, the rule, and what was received."""
     field = ".".join(str(step) for step in fault["loc"])
@@ -366,7 +283,7 @@ def _explain(fault: Any) -> str:
         return f"{field}: this field is required."
     if fault["type"] == "extra_forbidden":
         parent, last = fault["loc"][:-1], str(fault["loc"][-1])
-        return f"{field}: unknown field{_near(last, _fields(parent))}"
+        return f"{field}: unknown field{near(last, _fields(parent))}"
     if fault["type"] == "value_error":
         return f"{field}: {fault['ctx']['error']}"
     if fault["type"] in ("model_type", "dict_type"):

@@ -28,7 +28,7 @@ class Counts:
     @property
     def foreground(self) -> np.ndarray:
         """`(n,)` bool: the truth has a foreground pixel."""
-        return self.true.any(axis=1)
+        return self.true.sum(axis=1) > 0
 
     @property
     def false_positives(self) -> np.ndarray:
@@ -61,14 +61,20 @@ def count(truth: np.ndarray, prediction: np.ndarray, *, num_classes: int, ignore
     prediction = np.asarray(prediction, "int64")
     truth = np.asarray(truth, "int64").reshape(prediction.shape)
     valid = np.ones(truth.shape, bool) if ignore_class is None else truth != ignore_class
-    true, predicted, overlap = [], [], []
-    for class_id in range(1, max(num_classes, 2)):
-        there, found = valid & (truth == class_id), valid & (prediction == class_id)
-        for pixels, kind in ((there, true), (found, predicted), (there & found, overlap)):
-            kind.append(np.count_nonzero(pixels, axis=(1, 2)))
+    ids = range(1, max(num_classes, 2))
+    there = [valid & (truth == class_id) for class_id in ids]
+    found = [valid & (prediction == class_id) for class_id in ids]
     return Counts(
-        *(np.stack(kind, axis=1) for kind in (true, predicted, overlap)), np.count_nonzero(valid, axis=(1, 2))
+        true=_pixels(there),
+        predicted=_pixels(found),
+        overlap=_pixels([a & b for a, b in zip(there, found, strict=True)]),
+        pixels=np.count_nonzero(valid, axis=(1, 2)),
     )
+
+
+def _pixels(masks: list[np.ndarray]) -> np.ndarray:
+    """`(B, F)` pixels of F boolean masks `(B, H, W)`."""
+    return np.stack([np.count_nonzero(mask, axis=(1, 2)) for mask in masks], axis=1)
 
 
 def concatenate(batches: list[Counts]) -> Counts:

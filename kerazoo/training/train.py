@@ -1,5 +1,6 @@
 """Train a recipe: data, model, loop, and then the best checkpoint on the test split."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,10 @@ from kerazoo.training.strategy import devices
 if TYPE_CHECKING:
     from kerazoo.data.source import Source
 
-_FILES = ("recipe.yaml", "run.json", "environment.json", "split.csv", "metrics.csv", "evaluation.json", "report.html")
+_FILES = (
+    *("recipe.yaml", "run.json", "environment.json", "audit.json", "split.csv", "metrics.csv", "evaluation.json"),
+    "report.html",
+)
 _FOLDERS = ("checkpoints", "logs", "plots", "gallery")
 
 
@@ -120,42 +124,53 @@ def _start(
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
     save_split(split, run / "split.csv")
     write_json(run / "environment.json", describe_environment(replicas))
+    write_json(run / "audit.json", _audit(recipe, source, split))
     place = str(Path(data).resolve()) if isinstance(data, str | Path) else None
     facts = {"num_classes": source.num_classes, "class_names": list(source.class_names), "channels": channels}
     write_json(run / "run.json", {"data": place, **facts})
     recipe.dump(run / "recipe.yaml")
 
 
+def _audit(recipe: Recipe, source: "Source", split: dict[str, "Source"]) -> dict[str, Any]:
+    """What the report says of the data: the source, the sampler, the splits and the warnings."""
+    from kerazoo.data.sampling import audit
+
+    counts = {name: {"images": len(part), "foreground": int(part.foreground.sum())} for name, part in split.items()}
+    sampled = audit(split["train"], sampler=recipe.training.sampler, seed=recipe.training.seed)
+    return {"source": str(source), "sampler": str(sampled), "splits": counts, "warnings": list(source.warnings)}
+
+
 def _fit(recipe: Recipe, run: Path, model: keras.Model, batches: dict[str, Any], console: Any) -> None:
     from kerazoo.data import PinEpoch
 
     training, last = recipe.training, run / "checkpoints" / "last.keras"
-    rows = []
+    recorder = callbacks.Recorder(run, monitor=training.monitor, mode=training.mode)
     if last.is_file():
-        rows = callbacks.read_rows(last)
+        recorder = callbacks.Recorder(run, monitor=training.monitor, mode=training.mode, **callbacks.read_state(last))
         model.optimizer.build(model.trainable_variables)
         model.load_weights(last)
-        console.print(f"resuming after epoch {len(rows)} of {training.epochs}", highlight=False)
-    recorder = callbacks.Recorder(run, monitor=training.monitor, mode=training.mode, rows=rows)
+        console.print(f"resuming after epoch {len(recorder.rows)} of {training.epochs}", highlight=False)
     progress = callbacks.Progress(console, epochs=training.epochs, steps=len(batches["train"]), recorder=recorder)
     chain = [PinEpoch(batches["train"]), callbacks.SeedEpoch(training.seed), callbacks.StopOnNaN(), recorder]
+    over = len(recorder.rows) >= training.epochs
     if training.early_stopping is not None:
-        stop = training.early_stopping
-        chain.append(callbacks.StopEarly(recorder, patience=stop.patience, min_delta=stop.min_delta))
-        if chain[-1].is_over():
-            return
-    chain += [keras.callbacks.TensorBoard(run / "logs", write_graph=False), progress]
-    if len(rows) >= training.epochs:
+        stop = callbacks.StopEarly(recorder, **training.early_stopping.model_dump())
+        over = over or stop.is_over()
+        chain.append(stop)
+    if over:
         return
+    chain += [keras.callbacks.TensorBoard(run / "logs", write_graph=False), progress]
     try:
         model.fit(
             batches["train"],
             validation_data=batches["val"],
             epochs=training.epochs,
-            initial_epoch=len(rows),
+            initial_epoch=len(recorder.rows),
             callbacks=chain,
             shuffle=False,  # the dataset draws its own order
             verbose=0,
         )
     finally:
         progress.close()
+    minutes = {"training_minutes": round(recorder.seconds / 60, 2)}
+    write_json(run / "environment.json", {**json.loads((run / "environment.json").read_text()), **minutes})

@@ -1,0 +1,233 @@
+"""The command line: what a person types, from a folder of images to masks, report and comparison."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import tiny
+from typer.testing import CliRunner
+
+import kerazoo as kz
+from kerazoo.cli import app
+from kerazoo.training import build
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = ("demo", "models", "train", "evaluate", "predict", "export", "report", "compare")
+
+
+def call(*arguments):
+    """Exit code and text (without colours, on one line per paragraph) of a command."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory):
+    """A folder of grey images of 40x48 pixels with masks beside them."""
+    folder = tmp_path_factory.mktemp("tiles")
+    for sample in kz.data.sources.synthetic(30, empty_fraction=0.5, image_size=(40, 48), seed=2):
+        Image.fromarray(sample.image[..., 0]).save(folder / f"{sample.id}.jpg", quality=95)
+        Image.fromarray(sample.mask * 255).save(folder / f"{sample.id}_mask.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipes") / "tiles.yaml"
+    source = "data.source={name: folder, mask_suffix: _mask.png, mask_threshold: 127}"
+    tiny(source, "training.epochs=3", "name=tiles").dump(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tiles, recipe, tmp_path_factory):
+    """A run of one epoch, trained by the command line."""
+    directory = tmp_path_factory.mktemp("runs") / "a"
+    code, text = call("train", recipe, "--data", tiles, "--run", directory, "--set", "training.epochs=1")
+    assert code == 0, text
+    assert "epoch 1/1" in text
+    assert "image balanced accuracy" in text
+    return directory
+
+
+def test_train_writes_the_resolved_recipe(run):
+    resolved = kz.training.Recipe.load(run / "recipe.yaml")
+    assert (resolved.name, resolved.training.epochs) == ("tiles", 1)
+    assert (run / "report.html").stat().st_size > 10_000
+
+
+def test_evaluate_finds_the_data_by_itself(run):
+    code, text = call("evaluate", run, "--split", "val")
+    assert code == 0, text
+    assert "all background" in text
+    assert "95% interval" in text
+    assert json.loads((run / "evaluation.json").read_text())["split"] == "val"
+    assert call("evaluate", run)[0] == 0
+
+
+def test_predict_writes_masks_of_the_images_own_size(run, tiles, tmp_path):
+    images = tmp_path / "images"
+    (images / "sub").mkdir(parents=True)
+    names = sorted(path for path in tiles.glob("*.jpg"))[:3]
+    for path, target in zip(names, ("a.jpg", "b.jpg", "sub/c.jpg"), strict=True):
+        (images / target).write_bytes(path.read_bytes())
+    code, text = call("predict", run, images, "--to", tmp_path / "out", "--threshold", 0.01)
+    assert code == 0, text
+    assert "3 masks in" in text
+    for name in ("a", "b", "sub/c"):
+        mask = np.asarray(Image.open(tmp_path / "out" / f"{name}.png"))
+        assert mask.shape == (40, 48)
+        assert set(np.unique(mask)) <= {0, 1}
+        assert Image.open(tmp_path / "out" / f"{name}_overlay.png").size == (48, 40)
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        assert [row["image"] for row in csv.DictReader(file)] == ["a.jpg", "b.jpg", "sub/c.jpg"]
+    assert call("predict", run, images, "--to", tmp_path / "out")[0] == 2, "masks are not replaced unasked"
+    assert call("predict", run, images, "--to", tmp_path / "out", "--overwrite")[0] == 0
+
+
+def test_predict_agrees_with_evaluate(run, tiles, tmp_path):
+    """The same images through `predict` at the recipe's size give the pixels that `evaluate` counted."""
+    rows = json.loads((run / "evaluation.json").read_text())["per_image"]
+    images = [Image.open(tiles / f"{row['id']}.jpg").resize((32, 32), Image.Resampling.BILINEAR) for row in rows]
+    predictions = kz.inference.predict(kz.training.run.load_model(run), [np.asarray(image) for image in images])
+    assert [int(prediction.mask.sum()) for prediction in predictions] == [row["predicted_pixels"] for row in rows]
+
+
+def test_export_is_compared_with_the_model(run, tmp_path):
+    code, text = call("export", run, "--to", tmp_path / "served", "--format", "saved_model")
+    assert code == 0, text
+    difference = re.search(r"max \|exported − model\| = (\S+e-\d+)", text)
+    assert difference, text
+    assert float(difference[1]) < 1e-4
+    code, text = call("export", run, "--to", tmp_path / "other", "--format", "onnxx")
+    assert code == 2
+    assert "received 'onnxx'" in text
+
+
+def test_report_is_written_anew(run):
+    (run / "report.html").unlink()
+    code, text = call("report", run)
+    assert code == 0, text
+    assert (run / "report.html").is_file()
+
+
+def test_compare_takes_seeds_together(run, tmp_path):
+    """Copies of the run with invented results: mean and sample standard deviation by hand."""
+    for name, seed, value in (("s0", 0, 0.4), ("s1", 1, 0.6)):
+        copy = tmp_path / name
+        copy.mkdir()
+        (copy / "run.json").write_text((run / "run.json").read_text())
+        kz.training.Recipe.load(run / "recipe.yaml", [f"training.seed={seed}"]).dump(copy / "recipe.yaml")
+        metrics = {"iou": {"value": value}, "recall": {"value": None}}
+        (copy / "evaluation.json").write_text(json.dumps({"split": "test", "metrics": metrics}))
+    code, text = call("compare", tmp_path / "s0", tmp_path / "s1")
+    assert code == 0, text
+    assert re.search(r"tiles\s.*0 1\s.*0\.500 ± 0\.141", text), text
+    assert "recall" not in text, "no run defines it"
+    code, text = call("compare", run)
+    assert code == 0
+    assert "±" not in text.splitlines()[-2], "one run has no spread"
+    assert call("compare", run, run)[0] == 2
+    (tmp_path / "s1" / "evaluation.json").write_text(json.dumps({"split": "val", "metrics": {}}))
+    code, text = call("compare", tmp_path / "s0", tmp_path / "s1")
+    assert code == 2
+    assert "evaluated on different splits" in text
+
+
+def test_resume_and_overwrite(run, tiles, recipe):
+    code, text = call("train", recipe, "--data", tiles, "--run", run, "--set", "training.epochs=1")
+    assert code == 2
+    assert "holds a run. Continue it with --resume" in text
+    code, text = call("train", run / "recipe.yaml", "--data", tiles, "--run", run, "--resume")
+    assert code == 0, text
+    assert "resuming after epoch 1 of 1" in text
+
+
+def test_models_lists_every_part():
+    code, text = call("models")
+    assert code == 0
+    for kind in (kz.encoders, kz.decoders, kz.heads):
+        assert set(kind.list()) <= set(text.split())
+    assert "resnet18" in call("models", "resnet*")[1]
+    assert "unet" not in call("models", "resnet*")[1]
+    code, text = call("models", "nothing*")
+    assert code == 2
+    assert "matches 'nothing*'" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "nowhere.yaml"), "There is no recipe 'nowhere.yaml'"),
+        (("evaluate", "nowhere"), "nowhere is not a run directory"),
+        (("predict", "nowhere", ".", "--to", "out"), "nowhere is not a run directory"),
+        (("export", "nowhere", "--to", "out"), "nowhere is not a run directory"),
+        (("report", "nowhere"), "nowhere"),
+        (("compare", "nowhere"), "nowhere is not a run directory"),
+    ],
+)
+def test_errors_are_one_sentence_and_exit_code_2(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, text = call(*arguments)
+    assert code == 2
+    assert message in text
+    assert "Traceback" not in text
+    assert text.startswith("kerazoo: ")
+
+
+def test_faulty_data_is_named_though_tensorflow_reads_it():
+    """An image that is met inside tf.data, which wraps the error of the source in one of its own."""
+    source = kz.data.sources.synthetic(8, image_size=(32, 32))
+    batches = build.make_batches(tiny(), source, channels=1, train=False)
+
+    def spoiled(index):
+        raise ValueError("Cannot read tile 7.")
+
+    source.image = spoiled
+    with pytest.raises(ValueError, match=r"^Cannot read tile 7\.$"), build.plain_data_errors():
+        list(batches)
+
+
+def test_debug_shows_the_error_itself(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is not a run directory"):
+        call("--debug", "evaluate", tmp_path)
+
+
+def test_help_is_quick_and_lists_the_commands():
+    """In a process of its own: the console script's `--help` must not import Keras."""
+    script = """
+import sys
+sys.argv = ["kerazoo", "--help"]
+from kerazoo.cli import main
+try:
+    main()
+finally:
+    print(sorted(sys.modules))
+"""
+    started = time.perf_counter()
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert time.perf_counter() - started < 15, "a bound that only a heavy import breaks, on a busy machine too"
+    for command in COMMANDS:
+        assert f" {command} " in result.stdout
+    for heavy in ("keras", "tensorflow", "numpy", "matplotlib", "pydantic"):
+        assert f"'{heavy}'" not in result.stdout, f"`kerazoo --help` imports {heavy}"
+
+
+@pytest.mark.slow
+def test_demo_beats_the_trivial_predictors(tmp_path):
+    """The whole demo, as `make demo` runs it."""
+    command = [sys.executable, "-m", "kerazoo", "demo", "--run", str(tmp_path / "demo")]
+    for _ in range(2):  # an earlier demo is replaced
+        subprocess.run(command, check=True, cwd=ROOT)
+    result = json.loads((tmp_path / "demo" / "evaluation.json").read_text())
+    for name in ("iou", "image_balanced_accuracy"):
+        assert result["metrics"][name]["value"] > result["trivial"][name] + 0.2, name
