@@ -32,8 +32,8 @@ def segmenter(
 ) -> keras.Model:
     """Assemble a segmentation model.
 
-    The sub-models are called `encoder`, `decoder` and `head` (and `label_head`). Everything around them, from the raw
-    image to the padded one and from the head's last convolution to the logits, is float32 whatever the precision policy.
+    The sub-models are called `encoder`, `decoder` and `head` (and `label_head`). Everything around them is float32
+    whatever the precision policy: from the raw image to the padded one, and after the head's last convolution.
 
     Args:
         encoder: Name of `kerazoo.encoders.list()`, a part of that registry, or any model with `pyramid_outputs`
@@ -45,8 +45,8 @@ def segmenter(
         weights: Weights of the encoder: None for random ones, the path of a `.weights.h5` file, or a name such as
             "imagenet" where the encoder has it.
         image_shape: `(height, width, channels)`; height and width None accept every size.
-        preprocessing: True takes raw images in [0, 255] (uint8 or float) and normalises them as the encoder wants; False
-            takes images that are normalised already.
+        preprocessing: True takes raw images in [0, 255] (uint8 or float) and normalises them as the encoder wants;
+            False takes images that are normalised already.
         output_stride: Stride of the encoder's coarsest level; None takes what the decoder declares.
         depth: Number of encoder levels; None takes what the decoder declares.
         label_head: Whether to classify the image as well, by global average pooling of the coarsest level: the outputs
@@ -64,7 +64,8 @@ def segmenter(
     """
     if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 1:
         raise ValueError(
-            f"`num_classes` must be 1 (one sigmoid logit) or the number of classes with the background, received {num_classes!r}."
+            "`num_classes` must be 1 (one sigmoid logit) or the number of classes with the background, received "
+            f"{num_classes!r}."
         )
     image_shape = check_image_shape(image_shape)
     decoder = _part(DECODERS, decoder)
@@ -110,7 +111,7 @@ def _part(registry: Registry, part: Any) -> Any:
         return registry.create(part)
     if isinstance(part, type) or not callable(part):
         raise TypeError(
-            f"`{registry.kind}` must be a name of kerazoo.{registry.kind}s.list() or a part with its arguments, such as "
+            f"`{registry.kind}` must be a name of kerazoo.{registry.kind}s.list() or a part with arguments, such as "
             f"kerazoo.{registry.kind}s.create({registry.list()[0]!r}); received {part!r}."
         )
     return part

@@ -150,7 +150,11 @@ def _set_flags(model: keras.Model, container: keras.layers.Layer, flag: Callable
         leaf.trainable = trainable
     model.compiled = False
     table = trainable_table(model)
-    print(f"trainable {table.trainable / 1e6:.1f} M of {table.total / 1e6:.1f} M parameters; compile the model again")
+    print(f"trainable {_short(table.trainable)} of {_short(table.total)} parameters; compile the model again")
+
+
+def _short(count: int) -> str:
+    return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.1f} k"
 
 
 def _leaves(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
@@ -183,9 +187,7 @@ def _layers_of_finer_levels(encoder: keras.layers.Layer, from_stride: int) -> se
         raise ValueError(f"`from_stride` is for encoders; {encoder.name!r} is a single layer. Leave it out.")
     measured = strides(encoder)
     if max(measured) < from_stride:
-        raise ValueError(
-            f"No level of {encoder.name!r} has a stride of {from_stride} or more: its strides are {measured}."
-        )
+        raise ValueError(f"No level of {encoder.name!r} has a stride of at least {from_stride}: there are {measured}.")
     finer = [output for stride, output in zip(measured, encoder.outputs, strict=True) if stride < from_stride]
     if not finer:
         return set()

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import keras
 
-from kerazoo.encoders import resnet
+from kerazoo.encoders import applications, resnet
+from kerazoo.encoders.applications import Application
 from kerazoo.encoders.build import build_encoder, strides
 from kerazoo.encoders.resnet import ResNet
 from kerazoo.registry import Registry
 
-ENCODERS = Registry("encoder", {**resnet.VARIANTS})
+ENCODERS = Registry("encoder", {**resnet.VARIANTS, **applications.VARIANTS})
 
 
 def list(pattern: str = "*", weights: str | None = None) -> list[str]:
@@ -60,4 +61,4 @@ def create(
     return model
 
 
-__all__ = ["ENCODERS", "ResNet", "create", "list", "strides"]
+__all__ = ["ENCODERS", "Application", "ResNet", "create", "list", "strides"]

@@ -1,6 +1,7 @@
 """Encoders as models: build by name or from an object, measure strides, load weights."""
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,10 @@ def load_weights(model: keras.Model, part: Any, weights: str | Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"weights={str(weights)!r}: there is no such file.")
     try:
-        model.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that the file does not have
+            model.load_weights(path)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
         raise ValueError(f"{path.name} does not hold the weights of this encoder: {error}") from error
 
 

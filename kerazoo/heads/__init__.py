@@ -10,4 +10,4 @@ HEADS = Registry("head", {"hypercolumn": Hypercolumn, "linear": Linear, "mlf": M
 list = HEADS.list
 create = HEADS.create
 
-__all__ = ["HEADS", "Hypercolumn", "Linear", "MLF", "create", "list"]
+__all__ = ["HEADS", "MLF", "Hypercolumn", "Linear", "create", "list"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
+from kerazoo.heads._logits import PRIOR, check_prior, classify
 from kerazoo.layers import Resize
 from kerazoo.layers.blocks import conv
 from kerazoo.types import Features, Level, Tensor
@@ -76,19 +77,22 @@ class Hypercolumn:
         width: Channels that each level is projected to.
         fuse: "sum" or "concat".
         stride: Resolution at which the head works, in input pixels per row; None takes the finest decoded level.
+        prior: Share of foreground pixels that the untrained head predicts.
 
     Call: `features`, decoded levels, fine to coarse; `num_classes`, channels of the logits.
     Returns: the logits as a level: stride and `(B, ceil(H / stride), ceil(W / stride), num_classes)`.
-    Raises: ValueError if `fuse` is unknown or `stride` is coarser than every level.
+    Raises: ValueError if `fuse` is unknown, `prior` is not between 0 and 1, or `stride` is coarser than every level.
     """
 
     width: int = 64
     fuse: str = "sum"
     stride: int | None = None
+    prior: float = PRIOR
 
     def __post_init__(self):
         check_fuse(self.fuse, owner="Hypercolumn")
+        check_prior(self.prior, owner="Hypercolumn")
 
     def __call__(self, features: Features, *, num_classes: int) -> Level:
         stride, x = hypercolumn(features, width=self.width, fuse=self.fuse, stride=self.stride)
-        return Level(stride, conv(x, num_classes, 1, use_bias=True, name="h_logits"))
+        return Level(stride, classify(x, num_classes=num_classes, prior=self.prior))

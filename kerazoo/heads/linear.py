@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kerazoo.layers.blocks import conv
+from kerazoo.heads._logits import PRIOR, check_prior, classify
 from kerazoo.types import Features, Level
 
 
@@ -12,13 +12,20 @@ class Linear:
 
     Args:
         kernel_size: Odd size of the convolution; 3 looks at the neighbours too, as smp's head does.
+        prior: Share of foreground pixels that the untrained head predicts.
 
     Call: `features`, decoded levels, fine to coarse; `num_classes`, channels of the logits.
     Returns: the logits as a level: stride and `(B, ceil(H / stride), ceil(W / stride), num_classes)`.
+    Raises: ValueError if `prior` is not between 0 and 1.
     """
 
     kernel_size: int = 1
+    prior: float = PRIOR
+
+    def __post_init__(self):
+        check_prior(self.prior, owner="Linear")
 
     def __call__(self, features: Features, *, num_classes: int) -> Level:
         finest = features[0]
-        return Level(finest.stride, conv(finest.tensor, num_classes, self.kernel_size, use_bias=True, name="h_logits"))
+        logits = classify(finest.tensor, num_classes=num_classes, kernel_size=self.kernel_size, prior=self.prior)
+        return Level(finest.stride, logits)

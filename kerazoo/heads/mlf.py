@@ -6,8 +6,9 @@ squeeze-and-excitation (Hu et al., 2018, https://arxiv.org/abs/1709.01507).
 
 from dataclasses import dataclass
 
+from kerazoo.heads._logits import PRIOR, check_prior, classify
 from kerazoo.heads.hypercolumn import check_fuse, hypercolumn
-from kerazoo.layers.blocks import ATTENTIONS, attend, conv, conv_norm_act
+from kerazoo.layers.blocks import ATTENTIONS, attend, conv_norm_act
 from kerazoo.types import Features, Level
 
 
@@ -25,6 +26,7 @@ class MLF:
         reduction: Channels per channel of the attention's bottleneck (at least 4 channels are left).
         stride: Resolution at which the head works, in input pixels per row; None takes the finest decoded level. 2
             costs a quarter of the full resolution.
+        prior: Share of foreground pixels that the untrained head predicts.
 
     Call: `features`, decoded levels, fine to coarse; `num_classes`, channels of the logits.
     Returns: the logits as a level: stride and `(B, ceil(H / stride), ceil(W / stride), num_classes)`.
@@ -39,9 +41,11 @@ class MLF:
     after: bool = True
     reduction: int = 16
     stride: int | None = None
+    prior: float = PRIOR
 
     def __post_init__(self):
         check_fuse(self.fuse, owner="MLF")
+        check_prior(self.prior, owner="MLF")
         if self.attention is not None and self.attention not in ATTENTIONS:
             raise ValueError(f"MLF's `attention` must be None or one of {ATTENTIONS}, received {self.attention!r}.")
         if self.convolutions < 0:
@@ -55,4 +59,4 @@ class MLF:
             x = conv_norm_act(x, self.width, name=f"h_conv{i + 1}")
         if self.after:
             x = attend(x, self.attention, reduction=self.reduction, name="h_after")
-        return Level(stride, conv(x, num_classes, 1, use_bias=True, name="h_logits"))
+        return Level(stride, classify(x, num_classes=num_classes, prior=self.prior))

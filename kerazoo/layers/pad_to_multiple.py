@@ -27,7 +27,7 @@ class PadToMultiple(keras.layers.Layer):
     def call(self, inputs):
         shape = ops.shape(inputs)
         pads = [self._missing(n) for n in shape[1:3]]
-        if pads == [0, 0]:
+        if all(isinstance(pad, int) and pad == 0 for pad in pads):
             return inputs
         padded = ops.pad(inputs, [(0, 0), (0, pads[0]), (0, pads[1]), (0, 0)])
         # A pad of run-time width loses the static channel count on TensorFlow; reshaping restores it.

@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation. Hu et al., 2018, https://arxiv.org/abs/1709.01507"""
+"""Squeeze-and-excitation. Hu et al., 2018, https://arxiv.org/abs/1709.01507."""
 
 import keras
 from keras import ops

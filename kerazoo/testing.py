@@ -1,0 +1,334 @@
+"""Contract checks that every registered part passes. Public: authors of outside parts run the same checks.
+
+```python
+@pytest.mark.parametrize("case", kz.testing.contract_cases(), ids=str)
+def test_contract(case):
+    case.check(case.part)
+```
+
+A check computes the truth itself; the author of a part cannot supply the expected answer. Parts get tiny inputs.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerazoo._checks import losses as loss_checks
+from kerazoo._checks import metrics as metric_checks
+from kerazoo.decoders import DECODERS
+from kerazoo.encoders import ENCODERS
+from kerazoo.encoders.build import build_encoder, strides
+from kerazoo.heads import HEADS
+from kerazoo.losses import LOSSES
+from kerazoo.metrics import METRICS
+from kerazoo.optimizers import OPTIMIZERS
+from kerazoo.registry import Registry
+from kerazoo.types import Features, Level
+
+ODD_SIZE, EVEN_SIZE = (45, 67), (64, 32)
+PYRAMID = ((2, 4), (4, 5), (8, 6), (16, 7), (32, 8))
+"""Stride and channels of the levels that decoders and heads are checked on; all channels differ."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One check of one part.
+
+    Attributes:
+        kind: Of the registry: "encoder", "decoder", …
+        name: Of the part in its registry.
+        part: What the registry holds.
+        check: Function that takes the part and raises AssertionError.
+    """
+
+    kind: str
+    name: str
+    part: Any
+    check: Callable[[Any], None]
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.name}-{self.check.__name__}"
+
+
+def contract_cases(kind: str | None = None) -> list[Case]:
+    """Every check of every registered part.
+
+    Args:
+        kind: Only parts of this kind ("decoder"), None for all.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    if kind is not None and kind not in CHECKS:
+        raise ValueError(f"`kind` must be one of {list(CHECKS)}, received {kind!r}.")
+    return [
+        Case(kind_, name, registry[name], check)
+        for kind_, (registry, checks) in CHECKS.items()
+        if kind in (None, kind_)
+        for name in registry
+        for check in checks
+    ]
+
+
+# Encoders
+
+
+def check_encoder_pyramid(encoder: Any) -> None:
+    """Levels run fine to coarse, and the one at stride s has ceil(size / s) rows and columns, for odd sizes too."""
+    model, declared = build_encoder(encoder, image_shape=(None, None, 3))
+    assert list(declared) == sorted(declared), f"strides are not fine to coarse: {declared}"
+    assert strides(model) == list(declared), f"declared strides {declared}, measured {strides(model)}"
+    for size in (ODD_SIZE, EVEN_SIZE, ODD_SIZE):
+        for stride, level in zip(declared, model.predict_on_batch(_image(*size, 3)), strict=True):
+            expected = tuple(-(-n // stride) for n in size)
+            assert level.shape[1:3] == expected, f"stride {stride} of {size}: {level.shape[1:3]}, expected {expected}"
+            assert np.isfinite(level).all(), f"stride {stride}: not finite"
+
+
+def check_encoder_channels(encoder: Any) -> None:
+    """Images of one and of four channels are accepted, raw ones are normalised in float32."""
+    for channels in (1, 4):
+        model, _ = build_encoder(encoder, image_shape=(32, 32, channels), preprocessing=True)
+        for level in model.predict_on_batch(255 * _image(32, 32, channels)):
+            assert np.isfinite(level).all(), f"{channels} channels: not finite"
+
+
+def check_encoder_depth(encoder: Any) -> None:
+    """`depth` keeps the finest levels."""
+    _, every = build_encoder(encoder, image_shape=(32, 32, 3))
+    _, some = build_encoder(encoder, image_shape=(32, 32, 3), depth=2)
+    assert some == every[:2], f"depth=2 of {every} gave {some}"
+
+
+def check_encoder_reload(encoder: Any) -> None:
+    """Names are unique, and a model read back from its file gives the same features."""
+    model, _ = build_encoder(encoder, image_shape=(None, None, 3))
+    _check_reload(model, _image(*EVEN_SIZE, 3))
+
+
+# Decoders
+
+
+def check_decoder_levels(decoder: Any) -> None:
+    """Every decoded level has ceil(size / stride) rows, fine to coarse, for odd and even run-time sizes."""
+    part = decoder()
+    model, decoded = _decode(part, PYRAMID)
+    assert list(decoded) == sorted(decoded), f"decoded strides are not fine to coarse: {decoded}"
+    for size in (EVEN_SIZE, (96, 32)):
+        outputs = _as_list(model.predict_on_batch(_pyramid_arrays(PYRAMID, size)))
+        for stride, level in zip(decoded, outputs, strict=True):
+            expected = tuple(-(-n // stride) for n in size)
+            assert level.shape[1:3] == expected, f"stride {stride} of {size}: {level.shape[1:3]}, expected {expected}"
+
+
+def check_decoder_subsets(decoder: Any) -> None:
+    """Levels that start late, end early, skip a stride or repeat one work, or raise a ValueError that says why."""
+    repeated = (*PYRAMID[:4], (16, 8))
+    for pyramid in (PYRAMID[1:], PYRAMID[:3], (PYRAMID[0], *PYRAMID[2:]), repeated):
+        try:
+            model, _ = _decode(decoder(), pyramid)
+        except ValueError as refusal:
+            reason = str(refusal)
+        else:
+            reason = None
+        if reason is not None:
+            assert len(reason) > 30, f"{pyramid}: the error does not say why: {reason}"
+            continue
+        for level in _as_list(model.predict_on_batch(_pyramid_arrays(pyramid, EVEN_SIZE))):
+            assert np.isfinite(level).all(), f"{pyramid}: not finite"
+
+
+def check_decoder_names(decoder: Any) -> None:
+    """Layer names start with "d", and every weight is finite and moves in a training step."""
+    model, _ = _decode(decoder(), PYRAMID)
+    _check_names(model, prefix="d", inputs="in")
+    _check_training_step(model, _pyramid_arrays(PYRAMID, EVEN_SIZE))
+
+
+def check_decoder_precision(decoder: Any) -> None:
+    """The decoder computes in the precision of the policy and stays finite."""
+    _check_precision(lambda: _decode(decoder(), PYRAMID)[0], _pyramid_arrays(PYRAMID, EVEN_SIZE))
+
+
+def check_decoder_reload(decoder: Any) -> None:
+    """A model read back from its file gives the same levels."""
+    model, _ = _decode(decoder(), PYRAMID)
+    _check_reload(model, _pyramid_arrays(PYRAMID, EVEN_SIZE))
+
+
+# Heads
+
+
+def check_head_logits(head: Any) -> None:
+    """Logits have one channel per class and the size of the stride that the head says."""
+    for num_classes in (1, 3):
+        model, (stride,) = _classify(head(), PYRAMID, num_classes)
+        for size in (EVEN_SIZE, (96, 32)):
+            logits = model.predict_on_batch(_pyramid_arrays(PYRAMID, size))
+            expected = (2, -(-size[0] // stride), -(-size[1] // stride), num_classes)
+            assert logits.shape == expected, f"{logits.shape}, expected {expected}"
+
+
+def check_head_single_level(head: Any) -> None:
+    """One level is enough: decoders may have only one."""
+    model, _ = _classify(head(), PYRAMID[1:2], 2)
+    assert np.isfinite(model.predict_on_batch(_pyramid_arrays(PYRAMID[1:2], EVEN_SIZE))).all()
+
+
+def check_head_names(head: Any) -> None:
+    """Layer names start with "h", and every weight is finite and moves in a training step."""
+    model, _ = _classify(head(), PYRAMID, 2)
+    _check_names(model, prefix="h", inputs="in")
+    _check_training_step(model, _pyramid_arrays(PYRAMID, EVEN_SIZE))
+
+
+def check_head_precision(head: Any) -> None:
+    """The head computes in the precision of the policy and stays finite."""
+    _check_precision(lambda: _classify(head(), PYRAMID, 2)[0], _pyramid_arrays(PYRAMID, EVEN_SIZE))
+
+
+def check_head_reload(head: Any) -> None:
+    """A model read back from its file gives the same logits."""
+    model, _ = _classify(head(), PYRAMID, 2)
+    _check_reload(model, _pyramid_arrays(PYRAMID, EVEN_SIZE))
+
+
+# Optimizers
+
+
+def check_optimizer_descends(optimizer: Any) -> None:
+    """A thousand steps of 0.05 bring a parabola's minimum nearer than a tenth of the start's distance."""
+    weight = keras.Variable(np.array([1.0, -2.0, 3.0], "float32"))
+    updater = optimizer(learning_rate=0.05)
+    updater.build([weight])
+    for _ in range(1000):
+        updater.apply([2 * weight.value], [weight])
+    distance = float(np.abs(keras.ops.convert_to_numpy(weight)).max())
+    assert distance < 0.3, f"still {distance} from the minimum"
+
+
+def check_optimizer_config(optimizer: Any) -> None:
+    """The configuration is JSON and builds the same optimizer."""
+    original = optimizer(learning_rate=0.05)
+    config = json.loads(json.dumps(keras.optimizers.serialize(original)))
+    assert keras.optimizers.deserialize(config).get_config() == original.get_config()
+
+
+# What the checks share
+
+
+def _image(height: int, width: int, channels: int) -> np.ndarray:
+    return np.random.default_rng(0).random((2, height, width, channels), dtype="float32")
+
+
+def _pyramid_arrays(pyramid: tuple[tuple[int, int], ...], size: tuple[int, int]) -> list[np.ndarray]:
+    return [_image(-(-size[0] // stride), -(-size[1] // stride), channels) for stride, channels in pyramid]
+
+
+def _pyramid_inputs(pyramid: tuple[tuple[int, int], ...]) -> Features:
+    return tuple(
+        Level(stride, keras.Input((None, None, channels), name=f"in{i}"))
+        for i, (stride, channels) in enumerate(pyramid)
+    )
+
+
+def _decode(part: Any, pyramid: tuple[tuple[int, int], ...]) -> tuple[keras.Model, tuple[int, ...]]:
+    inputs = _pyramid_inputs(pyramid)
+    decoded = part(inputs)
+    model = keras.Model([level.tensor for level in inputs], [level.tensor for level in decoded])
+    return model, tuple(level.stride for level in decoded)
+
+
+def _classify(part: Any, pyramid: tuple[tuple[int, int], ...], num_classes: int) -> tuple[keras.Model, tuple[int]]:
+    inputs = _pyramid_inputs(pyramid)
+    logits = part(inputs, num_classes=num_classes)
+    return keras.Model([level.tensor for level in inputs], logits.tensor), (logits.stride,)
+
+
+def _as_list(outputs: Any) -> list[Any]:
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+
+
+def _leaf_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _leaf_layers(layer)
+        else:
+            yield layer
+
+
+def _check_names(model: keras.Model, *, prefix: str, inputs: str) -> None:
+    names = [layer.name for layer in _leaf_layers(model) if not layer.name.startswith(inputs)]
+    strange = [name for name in names if not name.startswith(prefix)]
+    assert not strange, f"names do not start with {prefix!r}: {strange}"
+    assert len(set(names)) == len(names), f"names repeat: {sorted(names)}"
+
+
+def _check_training_step(model: keras.Model, inputs: list[np.ndarray]) -> None:
+    model.compile(keras.optimizers.SGD(1.0), loss=keras.losses.MeanSquaredError())
+    before = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    targets = [np.ones(output.shape, "float32") for output in _as_list(model.predict_on_batch(inputs))]
+    model.train_on_batch(inputs, targets if len(targets) > 1 else targets[0])
+    for variable, old in zip(model.trainable_variables, before, strict=True):
+        new = keras.ops.convert_to_numpy(variable)
+        assert np.isfinite(new).all(), f"{variable.path} has a gradient that is not finite"
+        assert (new != old).any(), f"{variable.path} has no gradient"
+
+
+def _check_precision(build: Callable[[], keras.Model], inputs: list[np.ndarray]) -> None:
+    policy = keras.config.dtype_policy()
+    try:
+        for name in ("mixed_bfloat16", "mixed_float16"):
+            keras.config.set_dtype_policy(name)
+            model = build()
+            for output in model.outputs:
+                assert output.dtype == name.removeprefix("mixed_"), f"{name}: an output is {output.dtype}"
+            for output in _as_list(model.predict_on_batch(inputs)):
+                assert np.isfinite(np.asarray(output).astype("float32")).all(), f"{name}: not finite"
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _check_reload(model: keras.Model, inputs: Any) -> None:
+    names = [layer.name for layer in _leaf_layers(model)]
+    assert len(set(names)) == len(names), f"names repeat: {sorted(n for n in names if names.count(n) > 1)}"
+    json.dumps(model.get_config())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        model.save(path)
+        loaded = keras.models.load_model(path)
+    expected, received = _as_list(model.predict_on_batch(inputs)), _as_list(loaded.predict_on_batch(inputs))
+    for old, new in zip(expected, received, strict=True):
+        np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-5)
+
+
+CHECKS: dict[str, tuple[Registry, tuple[Callable[[Any], None], ...]]] = {
+    "encoder": (
+        ENCODERS,
+        (check_encoder_pyramid, check_encoder_channels, check_encoder_depth, check_encoder_reload),
+    ),
+    "decoder": (
+        DECODERS,
+        (
+            check_decoder_levels,
+            check_decoder_subsets,
+            check_decoder_names,
+            check_decoder_precision,
+            check_decoder_reload,
+        ),
+    ),
+    "head": (
+        HEADS,
+        (check_head_logits, check_head_single_level, check_head_names, check_head_precision, check_head_reload),
+    ),
+    "loss": (LOSSES, tuple(loss_checks.CHECKS)),
+    "metric": (METRICS, tuple(metric_checks.CHECKS)),
+    "optimizer": (OPTIMIZERS, (check_optimizer_descends, check_optimizer_config)),
+}
+"""Kind of part to its registry and checks."""

@@ -1,0 +1,63 @@
+"""Every contract check on every registered part, and proof that no part escaped."""
+
+from pathlib import Path
+
+import pytest
+
+import kerazoo as kz
+from kerazoo import testing
+
+pytestmark = pytest.mark.backends
+PACKAGE = Path(kz.__file__).parent
+
+# Encoders that differ from another one only in depth or width, and take seconds to build: `make test-all` checks them.
+DEFAULT_APPLICATIONS = {"efficientnetb0", "mobilenetv2", "mobilenetv3_small", "vgg16", "densenet121"}
+
+
+def is_slow(case):
+    if case.kind != "encoder" or case.name in DEFAULT_APPLICATIONS:
+        return False
+    return case.name not in {"resnet18", "resnet34"}
+
+
+CASES = testing.contract_cases()
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=str(case), marks=[pytest.mark.slow] * is_slow(case)) for case in CASES]
+)
+def test_contract(case):
+    case.check(case.part)
+
+
+def test_every_registered_part_is_checked_by_every_check_of_its_kind():
+    expected = sum(len(registry) * len(checks) for registry, checks in testing.CHECKS.values())
+    assert len(CASES) == len({str(case) for case in CASES}) == expected
+    smallest = {"encoder": 20, "decoder": 2, "head": 3, "loss": 4, "metric": 4, "optimizer": 1}
+    for kind, least in smallest.items():
+        registry, checks = testing.CHECKS[kind]
+        assert len(registry) >= least, kind
+        assert len(checks) >= 2, kind
+        assert len(testing.contract_cases(kind)) == len(registry) * len(checks)
+
+
+@pytest.mark.parametrize("kind", ["decoder", "head"])
+def test_no_part_file_escapes(kind):
+    """The files on disk against the registry that the cases come from."""
+    on_disk = {path.stem for path in (PACKAGE / f"{kind}s").glob("[!_]*.py")}
+    registry, _ = testing.CHECKS[kind]
+    assert on_disk == {registry[name].__module__.rpartition(".")[2] for name in registry}
+
+
+def test_a_check_can_fail():
+    class Transposed(kz.decoders.FPN):
+        def __call__(self, features):
+            return tuple(reversed(super().__call__(features)))
+
+    with pytest.raises(AssertionError, match="not fine to coarse"):
+        testing.check_decoder_levels(Transposed)
+
+
+def test_unknown_kind_is_named():
+    with pytest.raises(ValueError, match=r"`kind` must be one of \['encoder', .*received 'backbone'"):
+        testing.contract_cases("backbone")
