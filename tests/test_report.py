@@ -68,6 +68,12 @@ def test_uint8_is_shown_as_it_is():
         (lambda: plots.error_map(np.zeros((4, 4)), np.zeros((5, 4))), r"`truth` and `prediction` must have the same"),
         (lambda: plots.error_map(np.zeros((4, 4, 2)), np.zeros((4, 4))), r"`truth` must hold class ids of shape"),
         (lambda: to_rgb(np.zeros((0, 4))), r"`image` must have shape"),
+        (
+            lambda: plots.gallery(
+                [{"image": np.zeros((4, 4)), "truth": np.zeros((4, 4)), "prediction": np.zeros((4, 5))}], "x"
+            ),
+            r"`image`, `truth` and `prediction` of a row must have the same height and width",
+        ),
         (lambda: plots.gallery([], "never.png"), r"`rows` must hold 1 to 64 cases; received 0"),
     ],
 )
@@ -102,6 +108,20 @@ def test_gallery_takes_any_mixture_of_images(tmp_path):
     assert picture.std() > 20
     for color in (ERROR_COLORS["false positive"], ERROR_COLORS["false negative"], CLASS_COLORS[0], CLASS_COLORS[1]):
         assert (np.abs(picture.astype(int) - hex_to_rgb(color)).max(axis=-1) < 12).sum() > 20, color
+
+
+def test_ignored_pixels_are_drawn_as_background(tmp_path):
+    image, prediction = np.zeros((20, 20), "uint8"), np.ones((20, 20), "uint8")
+    truth = np.full((20, 20), 255, "uint8")
+    truth[:10] = 1
+    row = {"image": image, "truth": truth, "prediction": prediction}
+    orange = hex_to_rgb(ERROR_COLORS["false positive"]).astype(int)
+    for ignore_class, seen in ((255, False), (None, True)):
+        written = plots.gallery([row], tmp_path / "gallery.png", ignore_class=ignore_class)
+        picture = np.asarray(Image.open(written).convert("RGB"))[:250]  # without the legend
+        purple = (np.abs(picture - hex_to_rgb(ERROR_COLORS["wrong class"]).astype(int)).max(axis=-1) < 12).any()
+        assert purple == seen
+        assert not (np.abs(picture - orange).max(axis=-1) < 12).any()
 
 
 METRICS = "epoch,loss,val_loss,iou,val_iou\n0,1.0,1.1,0.1,NA\n1,0.5,0.7,0.3,0.2\n"

@@ -29,7 +29,7 @@ class Value(NamedTuple):
 def write(run_directory: str | Path) -> Path:
     """Write `report.html` of a run from the files in its directory.
 
-    It reads `evaluation.json` (`split`, `metrics`, `trivial`, `per_image`), `metrics.csv`, `recipe.yaml`, `split.csv`,
+    It reads `evaluation.json` (as `kerazoo.training.evaluate` returns it), `metrics.csv`, `recipe.yaml`, `split.csv`,
     `environment.json`, `audit.json`, and the PNG files in `plots/` and `gallery/`. A metric is a number,
     or a mapping of `value`, `low` and `high`. Whatever is missing is left out and named at the end of the page. An
     absolute path in any text is cut to its last part.
@@ -89,6 +89,9 @@ def _collect(run: Path) -> dict[str, Any]:
     splits = audit.pop("splits", None) or count_splits(split or ())
 
     metrics, trivial = as_values(evaluation.get("metrics")), as_values(evaluation.get("trivial"))
+    predictors = evaluation.get("trivial_predictors") or (
+        {"trivial predictor": evaluation["trivial"]} if trivial else {}
+    )
     pictures = {folder: sorted((run / folder).glob("*.png")) for folder in ("plots", "gallery")}
     worst = [path for path in pictures["gallery"] if path.name.startswith("worst")]
     if not (run / "plots" / "curves.png").is_file():
@@ -102,7 +105,8 @@ def _collect(run: Path) -> dict[str, Any]:
         "epochs": _finished_epochs(run / "metrics.csv", missing),
         "images": len(evaluation.get("per_image") or ()),
         "headline": [_card(name, metrics, trivial) for name in HEADLINE if name in metrics],
-        "metrics": {name: (metrics[name], trivial.get(name)) for name in metrics},
+        "metrics": metrics,
+        "predictors": {name: as_values(values) for name, values in predictors.items()},
         "confidence": f"{100 * (evaluation.get('confidence') or 0.95):g} %",
         "has_interval": any(value.low is not None for value in metrics.values()),
         "worst": worst_cases(evaluation.get("per_image") or ()),
@@ -111,7 +115,9 @@ def _collect(run: Path) -> dict[str, Any]:
         "plots": [_picture(path) for path in pictures["plots"]],
         "audit": _flat(audit),
         "splits": splits,
-        "recipe": None if recipe is None else yaml.safe_dump(_hide(recipe), sort_keys=False, allow_unicode=True),
+        "recipe": None
+        if recipe is None
+        else yaml.safe_dump(_hide(recipe), sort_keys=False, allow_unicode=True, default_flow_style=None),
         "environment": _flat(environment) if isinstance(environment, Mapping) else None,
         "missing": missing,
     }

@@ -22,6 +22,8 @@ from kerazoo.report.colors import (
 __all__ = ["curves", "error_map", "gallery", "overlay"]
 
 _MAX_ROWS = 64
+_CLASSES_PER_LINE = 6
+_COLORMAP = "inferno"
 _INK, _GRID = "#222222", "#DDDDDD"
 _TRAIN, _VALIDATION = "#0072B2", "#D55E00"
 
@@ -100,21 +102,19 @@ def gallery(
         raise ValueError(f"`rows` must hold 1 to {_MAX_ROWS} cases; received {len(rows)}. Draw several galleries.")
     with_probability = all(row.get("probability") is not None for row in rows)
     headings = ["image", "truth", "prediction", "errors"] + ["probability"] * with_probability
-    panel, caption, top, bottom = 2.3, 0.3, 0.45 + 0.3 * bool(title), 0.6  # inches
+    masks = [_masks(row, ignore_class) for row in rows]
+    classes = sorted({int(i) for pair in masks for mask in pair for i in np.unique(mask) if i > 0})
+    legend = _legend_lines(classes, list(class_names or ()), with_probability)
+    panel, caption, line = 2.3, 0.3, 0.24  # inches
+    top, bottom = 0.45 + 0.3 * bool(title), 0.2 + line * len(legend)
     heights = [panel * float(np.clip(row_shape[0] / row_shape[1], 0.3, 1.2)) for row_shape in map(_size, rows)]
     width = (panel + 0.06) * len(headings) + 0.12
     height = top + sum(heights) + caption * len(rows) + bottom
     figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
     if title:
         figure.text(0.08 / width, 1 - 0.12 / height, title, fontsize=13, weight="bold", va="top", parse_math=False)
-    classes: set[int] = set()
     y = height - top
-    for row, row_height in zip(rows, heights, strict=True):
-        truth, prediction = as_mask(row["truth"], "truth"), as_mask(row["prediction"], "prediction")
-        if ignore_class is not None:
-            counted = truth != ignore_class
-            truth, prediction = truth * counted, prediction * counted
-        classes |= {int(i) for i in np.unique(np.stack([truth.ravel(), prediction.ravel()])) if i > 0}
+    for row, (truth, prediction), row_height in zip(rows, masks, heights, strict=True):
         y -= caption
         name = _shorten(str(row.get("title") or row.get("id") or ""))
         label = f"{name}    {describe(truth, prediction)}".strip()
@@ -123,12 +123,13 @@ def gallery(
         for position, picture in enumerate(_panels(row, truth, prediction, with_probability)):
             left = (0.08 + position * (panel + 0.06)) / width
             axes = figure.add_axes((left, y / height, panel / width, row_height / height))
-            axes.imshow(picture, cmap="inferno", vmin=0, vmax=1, interpolation="auto")
+            axes.imshow(picture, cmap=_COLORMAP, vmin=0, vmax=1, interpolation="auto")
             axes.set_axis_off()
     for position, heading in enumerate(headings):
         x = (0.08 + position * (panel + 0.06)) / width
         figure.text(x, 1 - (top - 0.1) / height, heading, fontsize=11, color="#555555", va="bottom")
-    _legend(figure, sorted(classes), class_names)
+    for position, entries in enumerate(reversed(legend)):
+        _draw_legend(figure, entries, y=position * line / height)
     return _save(figure, path)
 
 
@@ -181,28 +182,57 @@ def _foreground(probability: np.ndarray) -> np.ndarray:
     return probability[..., 0] if probability.shape[-1] == 1 else probability[..., 1:].max(axis=-1)
 
 
-def _legend(figure, classes: list[int], class_names: Sequence[str] | None) -> None:
+def _legend_lines(
+    classes: list[int], class_names: list[str], with_probability: bool
+) -> list[list[tuple[str, str | None]]]:
+    """Lines of the legend: names with their colours, headings without."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    several = len(classes) > 1
+    errors = [(kind, color) for kind, color in ERROR_COLORS.items() if several or kind != "wrong class"]
+    lines: list[list[tuple[str, str | None]]] = [[("errors:", None), *errors]]
+    for start in range(0, len(classes) if several else 0, _CLASSES_PER_LINE):
+        some = classes[start : start + _CLASSES_PER_LINE]
+        named = [(class_names[i] if i < len(class_names) else str(i), class_color(i)) for i in some]
+        lines.append([("" if start else "classes:", None), *named])
+    if with_probability:
+        levels = [(f"{level:g}", to_hex(colormaps[_COLORMAP](level))) for level in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        lines.append([("probability:", None), *levels])
+    return lines
+
+
+def _draw_legend(figure, entries: list[tuple[str, str | None]], *, y: float) -> None:
+    """One line of the legend, `y` above the lower edge in heights of the figure."""
     from matplotlib.patches import Patch
 
-    names = list(class_names or ())
-    errors = [(kind, color) for kind, color in ERROR_COLORS.items() if kind != "wrong class" or len(classes) > 1]
-    groups = [("errors:", errors)]
-    if len(classes) > 1:
-        groups.append(("classes:", [(names[i] if i < len(names) else str(i), class_color(i)) for i in classes]))
-    for line, (heading, entries) in enumerate(reversed(groups)):
-        handles = [Patch(facecolor="none", edgecolor="none", label=heading)]
-        handles += [Patch(facecolor=color, edgecolor="#888888", label=name) for name, color in entries]
-        legend = figure.legend(
-            handles=handles,
-            loc="lower left",
-            bbox_to_anchor=(-0.02, line * 0.24 / figure.get_figheight()),
-            ncols=len(handles),
-            frameon=False,
-            fontsize=9,
-            columnspacing=1.2,
+    handles = [
+        Patch(facecolor=color or "none", edgecolor="#888888" if color else "none", label=name)
+        for name, color in entries
+    ]
+    legend = figure.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(-0.02, y),
+        ncols=len(handles),
+        frameon=False,
+        fontsize=9,
+        columnspacing=1.2,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _masks(row: Mapping, ignore_class: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and prediction of a row, background where the truth is to be ignored."""
+    truth, prediction = as_mask(row["truth"], "truth"), as_mask(row["prediction"], "prediction")
+    if not truth.shape == prediction.shape == np.shape(row["image"])[:2]:
+        raise ValueError(
+            f"`image`, `truth` and `prediction` of a row must have the same height and width; received "
+            f"{np.shape(row['image'])}, {truth.shape} and {prediction.shape}."
         )
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+    counted = 1 if ignore_class is None else truth != ignore_class
+    return truth * counted, prediction * counted
 
 
 def _size(row: Mapping) -> tuple[int, int]:
