@@ -21,7 +21,6 @@ POSITIONAL_DEFAULTS = {
     "saved_model(rule)": "kz.export.saved_model(model, path, rule)",
     "train(data)": "kz.training.train(recipe, run_directory, data)",
     "evaluate(split)": 'kz.training.evaluate(run_directory, "val")',
-    "error_map(image)": "kz.report.plots.error_map(truth, prediction, image)",
 }
 
 

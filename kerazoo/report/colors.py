@@ -72,7 +72,7 @@ def overlay(image: np.ndarray, mask: np.ndarray, *, opacity: float = 0.4) -> np.
     return np.rint(rgb).astype("uint8")
 
 
-def error_map(truth: np.ndarray, prediction: np.ndarray, image: np.ndarray | None = None) -> np.ndarray:
+def error_map(truth: np.ndarray, prediction: np.ndarray, *, image: np.ndarray | None = None) -> np.ndarray:
     """Where a prediction is right and wrong: one colour of `ERROR_COLORS` per kind.
 
     White is foreground that was found with its class, orange a false positive, blue a false negative, purple foreground

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+__all__ = ["write"]
+
 HEADLINE = {
     "iou": ("Foreground IoU", "over images with foreground", "higher"),
     "image_balanced_accuracy": ("Balanced accuracy", "of telling empty images from the others", "higher"),
