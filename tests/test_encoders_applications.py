@@ -356,6 +356,21 @@ def test_depth_leaves_out_what_is_not_needed():
     assert "block4_conv1" not in {layer.name for layer in model.layers}
 
 
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_a_file_that_keras_downloaded_can_be_given_by_path(tmp_path):
+    part = dataclasses.replace(VARIANTS["mobilenetv2"], alpha=0.35)
+    donor = part.classifier(None)
+    randomise(donor)
+    donor.save(tmp_path / "notop.h5")
+    model, _ = build_encoder(part, image_shape=(32, 32, 1), weights=tmp_path / "notop.h5")
+    expected = donor.get_weights()
+    expected[0] = expected[0].sum(axis=2, keepdims=True)
+    for weight, value in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(weight, value)
+    with pytest.raises(ValueError, match=r"notop\.h5 does not hold the weights of this encoder"):
+        build_encoder(VARIANTS["mobilenetv2"], image_shape=(32, 32, 3), weights=tmp_path / "notop.h5")
+
+
 def test_weights_of_another_architecture_are_refused(imagenet):
     part, narrow = (dataclasses.replace(VARIANTS["mobilenetv2"], alpha=alpha) for alpha in (0.5, 0.35))
     model, _ = build_encoder(narrow, image_shape=(32, 32, 3), depth=2)

@@ -43,7 +43,7 @@ def build_encoder(
         part: Frozen dataclass of `ENCODERS`, or an object like it.
         image_shape: `(height, width, channels)`, sizes None for any.
         weights: None for random ones, a path to a `.weights.h5` file of this encoder, or "imagenet" where the part has
-            them.
+            them, and then also the path of the `.h5` file that Keras downloads for it.
         output_stride: Stride of the coarsest level; smaller ones than the family's dilate its convolutions.
         depth: Number of levels, None for all.
         preprocessing: Whether the model takes raw images in [0, 255] and normalises them itself.
@@ -73,7 +73,8 @@ def load_weights(model: keras.Model, part: Any, weights: str | Path) -> None:
     if str(weights) in getattr(part, "pretrained", ()):
         part.load_pretrained(model, str(weights))
         return
-    if not str(weights).endswith(WEIGHTS_SUFFIX):
+    own = str(weights).endswith(WEIGHTS_SUFFIX)
+    if not own and not (hasattr(part, "load_pretrained") and str(weights).endswith(".h5")):
         known = [repr(tag) for tag in getattr(part, "pretrained", ())]
         raise ValueError(
             f"weights={str(weights)!r}: this encoder takes None, the path of a {WEIGHTS_SUFFIX} file"
@@ -84,6 +85,9 @@ def load_weights(model: keras.Model, part: Any, weights: str | Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"weights={str(weights)!r}: there is no such file.")
     try:
+        if not own:  # a file of keras.applications, such as vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5
+            part.load_pretrained(model, str(path))
+            return
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that the file does not have
             model.load_weights(path)
