@@ -1,4 +1,4 @@
-"""Gradients and compilation on whichever backend the tests run, in NumPy terms."""
+"""Gradients on whichever backend the tests run, in NumPy terms."""
 
 import keras
 import numpy as np
@@ -26,17 +26,3 @@ def value_and_gradient(function, x):
         (gradient,) = torch.autograd.grad(value, point, allow_unused=True)
     assert gradient is not None, "the value does not depend on x at all"
     return keras.ops.convert_to_numpy(value), np.asarray(keras.ops.convert_to_numpy(gradient))
-
-
-def compiled(function):
-    """`function` of tensors, compiled with XLA where the backend has it (PyTorch: as it is)."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(function, jit_compile=True)
-    if backend == "jax":
-        import jax
-
-        return jax.jit(function)
-    return function

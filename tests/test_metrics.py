@@ -1,0 +1,361 @@
+"""Metrics against scikit-learn and NumPy references, and what the stream of batches may not change."""
+
+import json
+import math
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+from reference import metrics as reference
+from sklearn import metrics as oracle
+
+import kerazoo as kz
+from kerazoo.metrics import (
+    MCC,
+    Accuracy,
+    Dice,
+    EmptyFalsePositivePixels,
+    ImageBalancedAccuracy,
+    ImageMulticlassAccuracy,
+    IoU,
+    PerImageDice,
+    Precision,
+    Recall,
+)
+from kerazoo.metrics._counts import Counter
+
+pytestmark = pytest.mark.backends
+
+IGNORED = 255
+SHAPE = (6, 4, 5)
+ORACLES = {  # the function, and what makes a class's value defined: pixels in the truth, in the prediction
+    IoU: (oracle.jaccard_score, (True, True)),
+    Dice: (oracle.f1_score, (True, True)),
+    Precision: (oracle.precision_score, (False, True)),
+    Recall: (oracle.recall_score, (True, False)),
+}
+
+
+def logits_of(ids, channels, scale=3.0):
+    """Logits whose largest entry (one: sign) is `ids`."""
+    hits = ids[..., None] == (1 if channels == 1 else np.arange(channels))
+    return np.where(hits, scale, -scale).astype("float32")
+
+
+def result(metric, truth, logits):
+    metric.reset_state()
+    metric.update_state(truth, logits)
+    return np.asarray(ops.convert_to_numpy(metric.result()))
+
+
+def masks(channels):
+    """Pairs of truth and prediction: random, empty, full, of one class, partly and wholly ignored."""
+    rng = np.random.default_rng(channels)
+    ids = max(2, channels)
+    truth, prediction = rng.integers(0, ids, SHAPE), rng.integers(0, ids, SHAPE)
+    truth[0], prediction[1], truth[2], prediction[2] = 0, 0, 0, 0
+    yield "random", truth, prediction
+    ignored = truth.copy()
+    ignored[rng.random(SHAPE) < 0.3], ignored[5] = IGNORED, IGNORED
+    yield "ignored", ignored, prediction
+    yield "all ignored", np.full(SHAPE, IGNORED), prediction
+    for name, there, found in (
+        ("empty", 0, 0),
+        ("missed", 1, 0),
+        ("false", 0, 1),
+        ("full", 1, 1),
+        ("other", ids - 1, 1),
+    ):
+        yield name, np.full(SHAPE, there), np.full(SHAPE, found)
+
+
+def pixels(truth, prediction, images):
+    """Flat ids of what counts."""
+    counts = truth != IGNORED
+    if images == "non_empty":
+        counts &= ((truth > 0) & counts).any(axis=(1, 2))[:, None, None]
+    return truth[counts], prediction[counts]
+
+
+@pytest.mark.parametrize("images", ["non_empty", "all"])
+@pytest.mark.parametrize("channels", [1, 2, 4])
+@pytest.mark.parametrize("kind", list(ORACLES), ids=lambda kind: kind.__name__)
+def test_class_metrics_are_those_of_scikit_learn(kind, channels, images):
+    mean = kind(channels, images=images, ignore_class=IGNORED)
+    each = kind(channels, images=images, ignore_class=IGNORED, average=None)
+    score, needs = ORACLES[kind]
+    labels = list(range(max(2, channels)))
+    for name, truth, prediction in masks(channels):
+        t, p = pixels(truth, prediction, images)
+        defined = [any(need and c in ids for need, ids in zip(needs, (t, p), strict=True)) for c in labels]
+        expected = np.full(len(labels), np.nan)
+        if t.size:
+            expected = np.where(defined, score(t, p, labels=labels, average=None, zero_division=0), np.nan)
+        received = result(each, truth, logits_of(prediction, channels))
+        np.testing.assert_allclose(received, np.nan_to_num(expected), rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(each.per_class(), expected, rtol=1e-6, err_msg=name)
+        average = np.mean(expected[1:][defined[1:]]) if any(defined[1:]) else 0.0
+        received = result(mean, truth, logits_of(prediction, channels))
+        np.testing.assert_allclose(received, average, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_accuracy_and_correlation_are_those_of_scikit_learn(channels):
+    accuracy, correlation = (kind(channels, ignore_class=IGNORED) for kind in (Accuracy, MCC))
+    for name, truth, prediction in masks(channels):
+        t, p = pixels(truth, prediction, "all")
+        logits = logits_of(prediction, channels)
+        expected = oracle.accuracy_score(t, p) if t.size else 0.0
+        np.testing.assert_allclose(result(accuracy, truth, logits), expected, rtol=1e-6, err_msg=name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # scikit-learn's, where only one class is seen
+            expected = oracle.matthews_corrcoef(t, p) if t.size else 0.0
+        np.testing.assert_allclose(result(correlation, truth, logits), expected, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_correlation_keeps_its_digits_where_foreground_is_rare():
+    """One pixel in ten thousand, of a billion: the float32 differences of the textbook formula would be noise."""
+    metric = MCC(1)
+    cells = np.array([999_880_000, 30_000, 20_000, 70_000])
+    metric.confusion.add(ops.convert_to_tensor(cells, dtype="int32"))
+    (tn, fp), (fn, tp) = cells.astype(float).reshape(2, 2)
+    expected = (tp * tn - fp * fn) / math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+    np.testing.assert_allclose(float(metric.result()), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_image_metrics_are_the_reference(channels):
+    for min_area in (1, 4):
+        balanced = ImageBalancedAccuracy(ignore_class=IGNORED, min_area=min_area)
+        each = ImageMulticlassAccuracy(channels, ignore_class=IGNORED, min_area=min_area)
+        for name, truth, found in masks(channels):
+            logits, rule = logits_of(found, channels), {"ignore_class": IGNORED, "min_area": min_area}
+            expected = reference.image_balanced_accuracy(truth, found, **rule)
+            np.testing.assert_allclose(result(balanced, truth, logits), expected, rtol=1e-6, err_msg=name)
+            expected = reference.image_multiclass_accuracy(truth, found, num_classes=channels, **rule)
+            np.testing.assert_allclose(result(each, truth, logits), expected, rtol=1e-6, err_msg=name)
+    empty = EmptyFalsePositivePixels(ignore_class=IGNORED)
+    for name, truth, found in masks(channels):
+        expected = reference.empty_false_positive_pixels(truth, found, ignore_class=IGNORED)
+        np.testing.assert_allclose(result(empty, truth, logits_of(found, channels)), expected, rtol=1e-6, err_msg=name)
+
+
+def test_balanced_accuracy_is_that_of_scikit_learn():
+    _, truth, prediction = next(iter(masks(3)))
+    there, found = (truth > 0).any(axis=(1, 2)), (prediction > 0).any(axis=(1, 2))
+    metric = ImageBalancedAccuracy()
+    received = result(metric, truth, logits_of(prediction, 3))
+    np.testing.assert_allclose(received, oracle.balanced_accuracy_score(there, found), rtol=1e-6)
+    np.testing.assert_array_equal(metric.counts(), oracle.confusion_matrix(there, found))
+
+
+@pytest.mark.parametrize("empty", ["one", "skip", "penalize"])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_dice_of_images_is_the_reference_and_the_complement_of_the_loss(channels, empty):
+    metric = PerImageDice(channels, empty=empty, ignore_class=IGNORED)
+    loss = kz.losses.SoftDice(empty=empty, ignore_class=IGNORED)
+    for name, truth, found in masks(channels):
+        logits = logits_of(found, channels, scale=1e4)
+        received = result(metric, truth, logits)
+        expected = reference.per_image_dice(truth, found, num_classes=channels, empty=empty, ignore_class=IGNORED)
+        np.testing.assert_allclose(received, expected, atol=4e-6, err_msg=name)
+        if metric.counts()[1]:
+            complement = 1 - float(ops.convert_to_numpy(loss(truth, logits)))
+            np.testing.assert_allclose(received, complement, atol=5e-6, err_msg=name)
+
+
+def test_dice_of_images_as_the_pneumothorax_challenge_counts_it():
+    """Empty and found empty 1; empty with one false pixel 0; one of two pixels found 2/3."""
+    truth, found = np.zeros((3, 2, 2), int), np.zeros((3, 2, 2), int)
+    found[1, 0, 0] = 1
+    truth[2, 0], found[2, 0, 0] = 1, 1
+    received = result(PerImageDice(1), truth, logits_of(found, 1))
+    np.testing.assert_allclose(received, (1 + 0 + 2 / 3) / 3, atol=4e-6)
+
+
+# The stream -----------------------------------------------------------------------------------------------------------
+
+small = st.integers(1, 3)
+streams = st.tuples(st.integers(1, 7), st.integers(0, 2**31), st.lists(st.integers(0, 7), max_size=4), small)
+
+
+@settings(max_examples=15, deadline=None)
+@given(streams)
+@pytest.mark.parametrize("name", kz.metrics.list())
+def test_a_split_and_shuffled_stream_has_the_result_of_the_whole(name, stream):
+    number, seed, cuts, channels = stream
+    rng = np.random.default_rng(seed)
+    truth = rng.choice([0, 1, max(2, channels) - 1, IGNORED], (number, 2, 3)) * rng.integers(0, 2, (number, 1, 1))
+    logits = rng.normal(0, 2, (number, 2, 3, channels)).astype("float32")
+    whole, split = build(name, channels), build(name, channels)
+    whole.update_state(truth, logits)
+    order = rng.permutation(number)
+    for part in np.split(order, sorted(cuts)):
+        if len(part):
+            split.update_state(truth[part], logits[part])
+    for one, other in zip(whole.variables, split.variables, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(one), ops.convert_to_numpy(other))
+    assert float(whole.result()) == float(split.result())
+
+
+def build(name, channels, **kwargs):
+    if name not in ("image_balanced_accuracy", "empty_false_positive_pixels"):
+        kwargs["num_classes"] = channels
+    return kz.metrics.create(name, ignore_class=IGNORED, **kwargs)
+
+
+def test_counts_stay_whole_numbers():
+    """A million images of 512²: int32 would overflow, float32 would stop counting at 2**24."""
+    counter = Counter(keras.metrics.Mean(), 2, "n")
+    most, total = 2**31 - 2**24 - 1, 0
+    for _ in range(130):
+        counter.add(ops.convert_to_tensor([most, 1], dtype="int32"))
+        total += most
+    assert total > 10**6 * 512**2
+    np.testing.assert_array_equal(counter.exact(), [total, 130])
+    np.testing.assert_allclose(ops.convert_to_numpy(counter.value()), [total, 130], rtol=1e-7)
+    counter.add(ops.convert_to_tensor([1, 0], dtype="int32"))
+    assert counter.exact()[0] == total + 1
+
+
+def test_counts_of_a_long_stream_keep_the_small_class():
+    metric = IoU(1, images="all")
+    for _ in range(300):  # three hundred times 8 million pixels of background
+        metric.confusion.add(ops.convert_to_tensor([2**23, 0, 0, 0], dtype="int32"))
+    metric.update_state(np.ones((1, 1, 3), int), np.float32([[[[9.0], [9.0], [-9.0]]]]))
+    np.testing.assert_array_equal(metric.counts(), [[300 * 2**23, 0], [1, 2]])
+    np.testing.assert_allclose(float(metric.result()), 2 / 3, rtol=1e-6)
+
+
+# What is foreground ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.9])
+def test_threshold_is_a_probability(threshold):
+    probs = np.linspace(0.005, 0.995, 100)
+    logits = np.log(probs / (1 - probs)).astype("float32").reshape(1, 10, 10, 1)
+    metric = EmptyFalsePositivePixels(threshold=threshold)
+    assert result(metric, np.zeros((1, 10, 10)), logits) == (probs > threshold).sum()
+
+
+def test_undecided_pixels_are_background_for_one_logit_and_for_two():
+    for channels in (1, 2):
+        logits = np.zeros((1, 2, 2, channels), "float32")
+        assert result(EmptyFalsePositivePixels(), np.zeros((1, 2, 2)), logits) == 0
+
+
+def test_empty_images_count_only_where_asked():
+    truth, found = np.zeros((2, 2, 2), int), np.zeros((2, 2, 2), int)
+    truth[0, 0], found[0, 0], found[1] = 1, 1, 1
+    assert result(IoU(1), truth, logits_of(found, 1)) == 1.0
+    np.testing.assert_allclose(result(IoU(1, images="all"), truth, logits_of(found, 1)), 2 / 6)
+    np.testing.assert_allclose(result(Precision(1), truth, logits_of(found, 1)), 2 / 6)
+    assert result(EmptyFalsePositivePixels(), truth, logits_of(found, 1)) == 4
+    assert result(ImageBalancedAccuracy(), truth, logits_of(found, 1)) == 0.5
+
+
+def test_min_area_is_of_one_class():
+    truth, found = np.zeros((1, 2, 2), int), np.array([[[1, 1], [2, 2]]])
+    assert result(ImageBalancedAccuracy(min_area=2), truth, logits_of(found, 3)) == 0
+    assert result(ImageBalancedAccuracy(min_area=3), truth, logits_of(found, 3)) == 1
+
+
+# In fit ---------------------------------------------------------------------------------------------------------------
+
+
+def test_each_metric_sees_its_own_head():
+    rng = np.random.default_rng(0)
+    images, truth = rng.normal(0, 1, (4, 4, 4, 3)).astype("float32"), rng.integers(0, 3, (4, 4, 4))
+    inputs = keras.Input((4, 4, 3))
+    outputs = {
+        "mask": keras.layers.Identity(name="mask")(inputs),
+        "label": keras.layers.GlobalAveragePooling2D(name="label")(inputs),
+    }
+    model = keras.Model(inputs, outputs)
+    model.compile(
+        loss={"label": keras.losses.BinaryCrossentropy(from_logits=True), "mask": kz.losses.CrossEntropy()},
+        metrics={"label": [keras.metrics.BinaryAccuracy()], "mask": [IoU(3), ImageBalancedAccuracy()]},
+    )
+    labels = (truth[..., None] == np.arange(3)).any(axis=(1, 2)).astype("float32")
+    logs = model.evaluate(images, {"mask": truth, "label": labels}, verbose=0, return_dict=True)
+    np.testing.assert_allclose(logs["mask_iou"], result(IoU(3), truth, images), rtol=1e-6)
+    expected = result(ImageBalancedAccuracy(), truth, images)
+    np.testing.assert_allclose(logs["mask_image_balanced_accuracy"], expected, rtol=1e-6)
+
+
+def test_fit_logs_scalars_vectors_and_directions():
+    _, truth, prediction = next(iter(masks(1)))
+    inputs = keras.Input((4, 5, 1))
+    model = keras.Model(inputs, keras.layers.Conv2D(1, 1, kernel_initializer="ones")(inputs))
+    metrics = [IoU(1), IoU(1, average=None, name="each"), EmptyFalsePositivePixels()]
+    model.compile(keras.optimizers.SGD(0.0), loss=kz.losses.CrossEntropy(), metrics=metrics)
+    stops = [
+        keras.callbacks.EarlyStopping(monitor=f"val_{name}", patience=5)
+        for name in ("iou", "empty_false_positive_pixels")
+    ]
+    data = logits_of(prediction, 1), truth
+    history = model.fit(*data, epochs=2, verbose=0, validation_data=data, callbacks=stops).history
+    assert history["iou"] == history["val_iou"]
+    np.testing.assert_allclose(history["each"][0][1], history["iou"][0], rtol=1e-6)
+    assert [stop.monitor_op.__name__ for stop in stops] == ["greater", "less"]  # with Keras's mode="auto"
+
+
+def test_model_with_metrics_comes_back_from_a_file(tmp_path):
+    _, truth, prediction = next(iter(masks(1)))
+    inputs = keras.Input((4, 5, 1))
+    model = keras.Model(inputs, keras.layers.Identity()(inputs))
+    metrics = [build(name, 1, threshold=0.4) for name in kz.metrics.list()]
+    model.compile(loss=kz.losses.CrossEntropy(), metrics=metrics)
+    expected = model.evaluate(logits_of(prediction, 1), truth, verbose=0, return_dict=True)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.evaluate(logits_of(prediction, 1), truth, verbose=0, return_dict=True) == pytest.approx(expected)
+
+
+# What is refused ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: IoU(0), "IoU takes `num_classes` of at least 1, received 0"),
+        (lambda: IoU(1, images="some"), r"`images` one of \('non_empty', 'all'\), received 'some'"),
+        (lambda: Dice(1, average="macro"), "`average` 'foreground' or None, received 'macro'"),
+        (lambda: Recall(1, threshold=1.0), r"probability in \(0, 1\) as `threshold`, received 1.0"),
+        (lambda: MCC(1, ignore_class=1.5), "one class id or None as `ignore_class`, received 1.5"),
+        (lambda: ImageBalancedAccuracy(min_area=0), "`min_area` of at least 1 pixel, received 0"),
+        (lambda: PerImageDice(1, empty="nan"), r"`empty` one of \('one', 'skip', 'penalize'\), received 'nan'"),
+    ],
+)
+def test_arguments_outside_their_range(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_batches_that_do_not_fit():
+    truth, logits = np.zeros((2, 4, 4)), np.zeros((2, 4, 4, 3), "float32")
+    for metric in (IoU(2), PerImageDice(2), ImageMulticlassAccuracy(2)):
+        with pytest.raises(ValueError, match=r"ids 0..1, received logits for ids 0..2. Give it the `num_classes`"):
+            metric.update_state(truth, logits)
+    for name in kz.metrics.list():
+        with pytest.raises(ValueError, match="mask as large as the logits"):
+            build(name, 3).update_state(truth[:, :3], logits)
+        with pytest.raises(ValueError, match="takes no `sample_weight`"):
+            build(name, 3).update_state(truth, logits, sample_weight=np.ones(2))
+        with pytest.raises(ValueError, match=r"threshold=0.3, which is for models with one logit; received 3"):
+            build(name, 3, threshold=0.3).update_state(truth, logits)
+        with pytest.raises(TypeError, match=r'compile\(..., {"mask"'):
+            build(name, 3).update_state(truth, {"mask": logits})
+
+
+def test_configuration_is_json():
+    metric = IoU(3, images="all", average=None, ignore_class=IGNORED)
+    config = json.loads(json.dumps(keras.metrics.serialize(metric)))
+    assert config["registered_name"] == "kerazoo>metrics.IoU"
+    again = keras.metrics.deserialize(config)
+    assert again.get_config() == metric.get_config()
+    assert (again.images, again.average, again.ignore_class, again.num_classes) == ("all", None, IGNORED, 3)
