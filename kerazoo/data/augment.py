@@ -44,12 +44,12 @@ def rotate(*, degrees: float = 15.0, fill_value: float = 0.0) -> keras.layers.La
 
 
 def zoom(*, factor: float = 0.2, fill_value: float = 0.0) -> keras.layers.Layer:
-    """Shrink or enlarge about the centre by up to `factor`, < 1, keeping the aspect ratio."""
+    """Shrink or enlarge about the centre by up to `factor`, < 1, keeping the aspect ratio; `fill_value` as `rotate`."""
     return keras.layers.RandomZoom(factor, fill_mode="constant", fill_value=fill_value)
 
 
 def shift(*, factor: float = 0.1, fill_value: float = 0.0) -> keras.layers.Layer:
-    """Move by up to `factor` of the height and of the width, either way."""
+    """Move by up to `factor` of the height and of the width, either way; `fill_value` as `rotate`."""
     return keras.layers.RandomTranslation(factor, factor, fill_mode="constant", fill_value=fill_value)
 
 
@@ -141,6 +141,22 @@ AUGMENTATIONS = Registry(
 
 list = AUGMENTATIONS.list
 create = AUGMENTATIONS.create
+
+__all__ = [
+    "AUGMENTATIONS",
+    "Augmenter",
+    "brightness",
+    "contrast",
+    "create",
+    "flip",
+    "flip_vertical",
+    "gamma",
+    "list",
+    "noise",
+    "rotate",
+    "shift",
+    "zoom",
+]
 
 
 class Augmenter:

@@ -19,6 +19,8 @@ def concat(*sources: Source) -> Source:
     Args:
         sources: With the same classes and `ignore_class`, and with ids that differ; either all with groups or none.
 
+    Returns: One source, whose ids, groups and warnings are theirs.
+
     Raises:
         ValueError: no source is given, or they do not fit together.
     """

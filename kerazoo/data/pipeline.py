@@ -95,7 +95,7 @@ def pipeline(
             f"An epoch of {len(order)} samples has no batch: batch_size={batch_size}, skip_batches={skip_batches}, "
             f"drop_remainder={drop_remainder}. Lower `batch_size` or `skip_batches`."
         )
-    draw = Draw(order, skip_batches * batch_size)
+    draw = Draw(order, skip=skip_batches * batch_size)
     if balancing:
         print(audit_order(order))
     load = Loader(source, image_size, channels, masks="mask" in heads, batch_size=batch_size, cache=cache)

@@ -13,6 +13,8 @@ from kerazoo.data.source import Source
 
 SAMPLERS = ("natural", "under", "over")
 
+__all__ = ["SAMPLERS", "Audit", "Draw", "Order", "audit", "audit_order"]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Order:
@@ -106,7 +108,7 @@ class Draw:
         skip: Samples to leave out at the start of every epoch.
     """
 
-    def __init__(self, order: Order, skip: int = 0):
+    def __init__(self, order: Order, *, skip: int = 0):
         self.order, self.skip = order, skip
         self.next = 0
         self.pinned: int | None = None
@@ -162,7 +164,7 @@ class Audit(NamedTuple):
 
 
 def audit(source: Source, *, sampler: str = "natural", seed: int = 0, epoch: int = 0) -> Audit:
-    """Count what an epoch of `sampler` shows; `str()` of the answer is what the pipeline prints.
+    """Count what an epoch of `sampler` shows.
 
     Args:
         source: Where samples are drawn from.
@@ -170,14 +172,16 @@ def audit(source: Source, *, sampler: str = "natural", seed: int = 0, epoch: int
         seed: Of the draws.
         epoch: Which epoch is drawn; only the repeats of "over" differ between epochs.
 
+    Returns: The counts; `str()` of them is what the pipeline prints.
+
     Raises:
         ValueError: `sampler` is unknown, or the source has no foreground or no empty image to balance.
     """
-    return audit_order(Order(size=len(source), foreground=source.foreground, sampler=sampler, seed=seed), epoch)
+    return audit_order(Order(size=len(source), foreground=source.foreground, sampler=sampler, seed=seed), epoch=epoch)
 
 
-def audit_order(order: Order, epoch: int = 0) -> Audit:
-    """`audit` of an order that knows which samples have foreground."""
+def audit_order(order: Order, *, epoch: int = 0) -> Audit:
+    """`audit` of `epoch` of an `order` that knows which samples have foreground."""
     foreground, drawn = np.asarray(order.foreground, bool), order(epoch)
     times = np.bincount(drawn, minlength=order.size)
     return Audit(

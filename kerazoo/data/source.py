@@ -80,7 +80,7 @@ class Source:
         indices: Which of the reader's images, in which order; None means all.
     """
 
-    def __init__(self, reader: Reader, indices: Iterable[int] | None = None):
+    def __init__(self, reader: Reader, *, indices: Iterable[int] | None = None):
         self._reader = reader
         self._indices = np.arange(len(reader.ids)) if indices is None else np.asarray(list(indices), np.int64)
 
@@ -181,7 +181,7 @@ class Source:
         chosen = [self._at(int(index)) for index in indices]
         if not chosen:
             raise ValueError(f"`indices` names no sample of the {len(self)}; a source cannot be empty.")
-        return Source(self._reader, chosen)
+        return Source(self._reader, indices=chosen)
 
     def split(
         self,
@@ -199,6 +199,8 @@ class Source:
             seed: Of the random division.
             stratify: Give every part the same share of empty images and, with several classes, of each class (an image
                 with several counts for its rarest).
+
+        Returns: One source per fraction, in that order; together they are this source.
 
         Raises:
             ValueError: the fractions do not sum to 1 or are not positive, `by` is unknown, there are no groups to split
