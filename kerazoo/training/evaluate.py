@@ -198,5 +198,5 @@ def _draw(
                 truth = np.where(truth == samples.ignore_class, 0, truth)
                 row = {"image": image, "truth": truth, "prediction": mask, "probability": probability}
                 rows.append({**row, "title": picked.ids[len(rows)]})
-        plots.gallery(rows, run / "gallery" / f"{name}.png", class_names=names)
+        plots.gallery(rows, run / "gallery" / f"{name}.png", class_names=names, ignore_class=samples.ignore_class)
     html.write(run)

@@ -76,7 +76,17 @@ class Data(Section):
 
 
 class Model(Section):
-    """The segmenter; arguments as `kerazoo.segmenter`. The number of classes comes from the data."""
+    """The segmenter; the number of classes comes from the data.
+
+    Args:
+        encoder: A name of `kerazoo.encoders.list()`.
+        decoder: A name of `kerazoo.decoders.list()`.
+        head: A name of `kerazoo.heads.list()`.
+        weights: Weights of the encoder as in `kerazoo.segmenter`; None for random ones.
+        preprocessing: Images are in 0-255, and the model normalises them as its encoder wants.
+        output_stride: Stride of the encoder's coarsest level, or None for what the decoder declares.
+        depth: Levels of the encoder, or None for what the decoder declares.
+    """
 
     encoder: Annotated[Part, registered("encoders")]
     decoder: Annotated[Part, registered("decoders")]
@@ -111,14 +121,25 @@ def _check_optimizer(optimizer: "Optimizer") -> "Optimizer":
 
 
 class Optimizer(Part):
-    """An optimizer of `kerazoo.optimizers` with its keywords, and the schedule of its learning rate."""
+    """An optimizer with its keywords, and the schedule of its learning rate.
+
+    Args:
+        name: A name of `kerazoo.optimizers.list()`.
+        learning_rate: At the start, or after the warm-up.
+        schedule: What becomes of the learning rate over the run.
+    """
 
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     schedule: Schedule = Schedule()
 
 
 class Freeze(Section):
-    """What stays as it is; arguments as `kerazoo.freeze`."""
+    """What is not trained, see `kerazoo.freeze`.
+
+    Args:
+        part: "encoder", "decoder" or "head".
+        batchnorm: Batch norm of that part: "frozen" with it, or "train".
+    """
 
     part: Literal["encoder", "decoder", "head"] = "encoder"
     batchnorm: Literal["frozen", "train"] = "frozen"
@@ -130,7 +151,12 @@ class Freeze(Section):
 
 
 class EarlyStopping(Section):
-    """Stop when the monitored metric has not become better by `min_delta` for `patience` epochs."""
+    """When to stop before the last epoch.
+
+    Args:
+        patience: Epochs without a better `training.monitor`.
+        min_delta: What counts as better is better by more than this.
+    """
 
     patience: Positive
     min_delta: Annotated[float, Field(ge=0)] = 0.0
@@ -227,6 +253,8 @@ class Recipe(Section):
             path: The file.
             overrides: Assignments such as `training.epochs=2`, applied before the recipe is checked.
 
+        Returns: The recipe.
+
         Raises:
             FileNotFoundError: There is no such file.
             ValueError: The file is no YAML mapping, or a field is wrong (all wrong fields are named).
@@ -244,8 +272,8 @@ class Recipe(Section):
         return cls.parse(override(content, overrides), origin=str(path))
 
     @classmethod
-    def parse(cls, content: Mapping[str, Any], origin: str = "recipe") -> Self:
-        """Check a mapping of sections; `origin` is how errors call it.
+    def parse(cls, content: Mapping[str, Any], *, origin: str = "recipe") -> Self:
+        """Check `content`, a mapping of sections; `origin` is how errors call it.
 
         Raises:
             ValueError: A field is unknown, missing or wrong (all such fields are named).

@@ -28,8 +28,8 @@ def train(
     recipe: Recipe | str | Path,
     run_directory: str | Path,
     data: "str | Path | Source | None" = None,
-    resume: bool = False,
     *,
+    resume: bool = False,
     overwrite: bool = False,
     console: Any = None,
 ) -> dict[str, Any]:
