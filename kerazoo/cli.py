@@ -109,7 +109,8 @@ def train(
     from kerazoo import training
 
     settings = training.Recipe.load(recipe, assignments or ())
-    training.train(settings, run or Path("runs") / settings.name, data, resume, overwrite=overwrite, console=_console())
+    run = run or Path("runs") / settings.name
+    training.train(settings, run, data, resume=resume, overwrite=overwrite, console=_console())
 
 
 @app.command()

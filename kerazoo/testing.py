@@ -31,6 +31,8 @@ from kerazoo.optimizers import OPTIMIZERS
 from kerazoo.registry import Registry
 from kerazoo.types import Features, Level
 
+__all__ = ["CHECKS", "Case", "contract_cases"]
+
 ODD_SIZE, EVEN_SIZE = (45, 67), (64, 32)
 PYRAMID = ((2, 4), (4, 5), (8, 6), (16, 7), (32, 8))
 """Stride and channels of the levels that decoders and heads are checked on; all channels differ."""
@@ -61,6 +63,8 @@ def contract_cases(kind: str | None = None) -> list[Case]:
 
     Args:
         kind: Only parts of this kind ("decoder"), None for all.
+
+    Returns: One case for every part and check.
 
     Raises:
         ValueError: there is no such kind.

@@ -20,7 +20,10 @@ POSITIONAL_DEFAULTS = {
     "unfreeze(part)": 'kz.unfreeze(model, "encoder")',
     "saved_model(rule)": "kz.export.saved_model(model, path, rule)",
     "train(data)": "kz.training.train(recipe, run_directory, data)",
-    "evaluate(split)": 'kz.training.evaluate(run_directory, "val")',
+    "evaluate(split)": 'kz.training.evaluate(run_directory, "val", data)',
+    "evaluate(data)": 'kz.training.evaluate(run_directory, "val", data)',
+    "load(overrides)": 'kz.training.Recipe.load(path, ["training.epochs=2"])',
+    "contract_cases(kind)": 'kz.testing.contract_cases("decoder")',
 }
 
 

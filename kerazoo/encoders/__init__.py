@@ -13,12 +13,14 @@ from kerazoo.registry import Registry
 ENCODERS = Registry("encoder", {**resnet.VARIANTS, **applications.VARIANTS})
 
 
-def list(pattern: str = "*", weights: str | None = None) -> list[str]:
+def list(pattern: str = "*", *, weights: str | None = None) -> list[str]:
     """Names of encoders that match a shell-style pattern, sorted.
 
     Args:
         pattern: As in `fnmatch`.
         weights: Only encoders that have pretrained weights of this name, such as "imagenet"; None for all.
+
+    Returns: the names.
     """
     names = ENCODERS.list(pattern)
     return [name for name in names if weights is None or weights in getattr(ENCODERS[name], "pretrained", ())]

@@ -5,8 +5,10 @@ inside (which depends on the weights that were asked for), with the levels that 
 a smaller output stride is wanted, with as many input channels as the image has. Layers keep the family's names.
 """
 
+import contextlib
 import difflib
 import functools
+import random
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -131,7 +133,7 @@ class Application:
         levels = []
         for stride, index in taps.items():
             kept = min(stride, output_stride)
-            levels.append(Level(kept, CropLike(kept, name=f"s{stride}_crop")(outputs[index], image)))
+            levels.append(Level(kept, CropLike(stride=kept, name=f"s{stride}_crop")(outputs[index], image)))
         return tuple(levels)
 
     def load_pretrained(self, model: keras.Model, weights: str) -> None:
@@ -167,7 +169,21 @@ class Application:
         if self.minimalistic:
             options["minimalistic"] = True
         build = getattr(keras.applications, self.function)
-        return build(include_top=False, weights=weights, input_shape=(SIZE, SIZE, COLOURS), **options)
+        with same_seeds():
+            return build(include_top=False, weights=weights, input_shape=(SIZE, SIZE, COLOURS), **options)
+
+
+@contextlib.contextmanager
+def same_seeds():
+    """Leave Python's generator, which initializers draw their seeds from, as it was.
+
+    Models that are only read must not change the random weights of the models that are built after them.
+    """
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 @functools.cache
@@ -175,7 +191,8 @@ def recorded(part: Application) -> tuple[Node, ...]:
     """The graph of a family from its normalised image on; kept, as building a classifier takes seconds."""
     model = part.classifier(None)
     if part.same_padding:
-        model = keras.models.clone_model(model, clone_function=_with_same_padding)
+        with same_seeds():
+            model = keras.models.clone_model(model, clone_function=_with_same_padding)
     nodes, _ = trace(model)
     return without_preprocessing(nodes)
 

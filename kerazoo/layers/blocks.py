@@ -71,4 +71,4 @@ def attend(x: Tensor, attention: str | None, *, reduction: int, name: str) -> Te
         return x
     if attention not in ATTENTIONS:
         raise ValueError(f"`attention` must be None or one of {ATTENTIONS}, received {attention!r}.")
-    return SqueezeExcite(reduction, name=name)(x)
+    return SqueezeExcite(reduction=reduction, name=name)(x)

@@ -18,7 +18,7 @@ class CropLike(keras.layers.Layer):
         ValueError: `stride` is less than 1.
     """
 
-    def __init__(self, stride: int = 1, **kwargs):
+    def __init__(self, *, stride: int = 1, **kwargs):
         super().__init__(**kwargs)
         if stride < 1:
             raise ValueError(f"`stride` must be at least 1, received {stride}.")

@@ -21,7 +21,7 @@ class SqueezeExcite(keras.layers.Layer):
         ValueError: `reduction` or `min_channels` is less than 1.
     """
 
-    def __init__(self, reduction: int = 16, *, min_channels: int = 4, **kwargs):
+    def __init__(self, *, reduction: int = 16, min_channels: int = 4, **kwargs):
         super().__init__(**kwargs)
         if reduction < 1 or min_channels < 1:
             raise ValueError(
