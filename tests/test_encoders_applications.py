@@ -152,6 +152,18 @@ def test_names_do_not_depend_on_what_the_process_built_before():
     assert {"conv", "expanded_conv_1_depthwise", "activation", "activation_1", "re_lu"} <= set(first)
 
 
+@pytest.mark.parametrize("name", ["mobilenetv2", "xception"])
+def test_the_same_seed_gives_the_same_weights_first_and_second_time(name):
+    def weights():
+        keras.utils.set_random_seed(3)
+        model, _ = build_encoder(VARIANTS[name], image_shape=(32, 32, 3), depth=2)
+        return model.get_weights()
+
+    recorded.cache_clear()
+    for first, second in zip(weights(), weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
 def test_policy_is_that_of_the_time_of_building():
     for policy, dtype in (("mixed_bfloat16", "bfloat16"), ("float32", "float32")):
         keras.config.set_dtype_policy(policy)
