@@ -200,7 +200,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
 
 
 def test_a_class_in_place_of_a_part_is_a_type_error():
-    with pytest.raises(TypeError, match=r"`decoder` must be a name .* or a part with its arguments"):
+    with pytest.raises(TypeError, match=r"`decoder` must be a name .* or a part with arguments"):
         kz.segmenter(TINY, kz.decoders.UNet, "linear", num_classes=1)
 
 
