@@ -86,6 +86,16 @@ def test_several_classes_and_label_head():
     assert prediction.score == pytest.approx(prediction.probability[..., 1:].max())
 
 
+def test_low_precision_models_give_float32():
+    keras.config.set_dtype_policy("bfloat16")
+    image = keras.Input((None, None, 1))
+    logits = keras.layers.Conv2D(2, 3, padding="same")(keras.layers.Rescaling(1 / 128)(image))
+    model = keras.Model(image, {"mask": logits, "label": keras.layers.GlobalMaxPooling2D()(logits)})
+    for prediction in kz.inference.predict(model, [picture(17, 20), picture(17, 20, seed=1)]):
+        assert prediction.probability.dtype == prediction.label.dtype == np.float32
+        np.testing.assert_allclose(prediction.probability.sum(axis=-1), 1, atol=1e-6)
+
+
 def test_grey_images_become_rgb_and_16_bit_stays_exact():
     grey = picture(16, 16)
     (prediction,) = kz.inference.predict(local_model(channels=3), [grey])
@@ -115,6 +125,18 @@ def test_tiles_give_what_the_whole_image_gives(size):
     (tiled,) = kz.inference.predict(local_model(), [image], tile=64, overlap=16, batch_size=3)
     np.testing.assert_allclose(tiled.probability, whole.probability, atol=2e-5)
     assert tiled.score == pytest.approx(whole.score, abs=2e-5)
+
+
+def test_tiles_meet_the_grid_of_a_strided_model():
+    """Patches of 16 pixels that do not look at their neighbours: any other offset of a tile would change everything."""
+    image = keras.Input((None, None, 1))
+    x = keras.layers.Rescaling(1 / 64, offset=-2, dtype="float32")(image)
+    x = keras.layers.Conv2D(8, 16, strides=16, dtype="float32")(x)
+    model = keras.Model(image, keras.layers.Conv2DTranspose(1, 16, strides=16, dtype="float32")(x))
+    image = picture(160, 208)
+    (whole,) = kz.inference.predict(model, [image])
+    (tiled,) = kz.inference.predict(model, [image], tile=(80, 96), overlap=24)
+    np.testing.assert_allclose(tiled.probability, whole.probability, atol=2e-5)
 
 
 def test_tiles_of_a_model_with_a_fixed_size():
