@@ -12,8 +12,7 @@ from kerazoo.encoders.applications import REFUSED, SIZE, VARIANTS, Application, 
 from kerazoo.encoders.build import build_encoder, strides
 from kerazoo.encoders.graph import pyramid, trace, without_preprocessing
 from kerazoo.encoders.stem import adapt_stem
-from kerazoo.layers.reverse_colors import ReverseColors
-from kerazoo.layers.spread_pool import SpreadPool
+from kerazoo.layers import ReverseColors, SpreadPool
 
 FAMILIES = {  # one member of each, and the strides of its levels
     "vgg16": [1, 2, 4, 8, 16, 32],

@@ -18,8 +18,7 @@ from kerazoo.encoders.dilation import dilate
 from kerazoo.encoders.graph import IMAGE, Node, pyramid, trace, wire, without_preprocessing
 from kerazoo.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD, standardise
 from kerazoo.encoders.stem import adapt_stem
-from kerazoo.layers import CropLike, PadToMultiple
-from kerazoo.layers.reverse_colors import ReverseColors
+from kerazoo.layers import CropLike, PadToMultiple, ReverseColors
 from kerazoo.types import Features, Level, Tensor
 
 SIZE = 224

@@ -8,7 +8,7 @@ https://arxiv.org/abs/1706.05587
 import keras
 
 from kerazoo.encoders.graph import IMAGE, Change, Node, fresh
-from kerazoo.layers.spread_pool import SpreadPool
+from kerazoo.layers import SpreadPool
 from kerazoo.types import Tensor
 
 POOLINGS = {keras.layers.MaxPooling2D: "max", keras.layers.AveragePooling2D: "average"}

@@ -3,6 +3,8 @@
 from kerazoo.layers.crop_like import CropLike
 from kerazoo.layers.pad_to_multiple import PadToMultiple
 from kerazoo.layers.resize import Resize
+from kerazoo.layers.reverse_colors import ReverseColors
+from kerazoo.layers.spread_pool import SpreadPool
 from kerazoo.layers.squeeze_excite import SqueezeExcite
 
-__all__ = ["CropLike", "PadToMultiple", "Resize", "SqueezeExcite"]
+__all__ = ["CropLike", "PadToMultiple", "Resize", "ReverseColors", "SpreadPool", "SqueezeExcite"]

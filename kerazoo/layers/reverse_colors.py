@@ -12,6 +12,9 @@ class ReverseColors(keras.layers.Layer):
     Returns: the same shape, dtype of the layer.
     """
 
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+
     def call(self, inputs):
         channels = inputs.shape[-1]
         complete = channels - channels % 3
