@@ -235,7 +235,7 @@ class _Runner:
 
     def _probabilities(self, images: np.ndarray) -> tuple[np.ndarray, Any]:
         outputs = self.model.predict_on_batch(np.ascontiguousarray(images))
-        logits = mask_logits(outputs)
+        logits = _numpy(mask_logits(outputs)).astype("float32")  # in NumPy: ops.cast on torch leaves its bfloat16
         if logits.ndim != 4 or logits.shape[:3] != images.shape[:3]:
             raise ValueError(
                 f"`model` must return logits of the size of the image, (B, H, W, num_classes); for images "
@@ -243,7 +243,7 @@ class _Runner:
             )
         label = None
         if isinstance(outputs, Mapping) and "label" in outputs:
-            label = _numpy(ops.sigmoid(ops.cast(outputs["label"], "float32")))
+            label = _numpy(ops.sigmoid(_numpy(outputs["label"]).astype("float32")))
         return _numpy(probabilities(logits)), label
 
 
