@@ -96,6 +96,13 @@ def test_ids_as_they_are(tmp_path):
     assert source.labels.tolist() == [[False, False, True]]
 
 
+def test_foreground_is_greater_than_the_threshold(tmp_path):
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    write(tmp_path / "1.jpg", ramp)
+    write(tmp_path / "1.png", ramp)
+    assert folder(tmp_path, mask_threshold=127)[0].mask.ravel().tolist() == [0] * 128 + [1] * 128
+
+
 def test_colours_and_palettes(tmp_path):
     mask = np.zeros((8, 8, 3), np.uint8)
     mask[0], mask[1] = (255, 0, 0), (0, 128, 0)
