@@ -371,6 +371,7 @@ def test_an_empty_mask_among_full_ones_is_warned_of(tmp_path):
     write_pair(tmp_path, "defect/19", EMPTY)
     for i in range(3):
         write_pair(tmp_path, f"free/{i}", EMPTY)
+    assert folder(tmp_path / "defect", mask_threshold=127).warnings == [], "one directory says nothing of its images"
     source = folder(tmp_path, mask_threshold=127)
     assert source.warnings == ["defect/19: its mask is empty, though 19 of the 20 images in defect have foreground."]
     assert source.subset([0, 1]).warnings == []
