@@ -179,24 +179,22 @@ def test_dice_of_images_as_the_pneumothorax_challenge_counts_it():
 
 # The stream -----------------------------------------------------------------------------------------------------------
 
-small = st.integers(1, 3)
-streams = st.tuples(st.integers(1, 7), st.integers(0, 2**31), st.lists(st.integers(0, 7), max_size=4), small)
+PARTITIONS = ((6,), (1, 2, 3), (3, 3), (2, 1, 2, 1), (1, 1, 1, 1, 1, 1))  # few sizes: JAX compiles each anew
+streams = st.tuples(st.integers(0, 2**31), st.sampled_from(PARTITIONS), st.sampled_from((1, 3)))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(streams)
 @pytest.mark.parametrize("name", kz.metrics.list())
 def test_a_split_and_shuffled_stream_has_the_result_of_the_whole(name, stream):
-    number, seed, cuts, channels = stream
+    seed, partition, channels = stream
     rng = np.random.default_rng(seed)
-    truth = rng.choice([0, 1, max(2, channels) - 1, IGNORED], (number, 2, 3)) * rng.integers(0, 2, (number, 1, 1))
-    logits = rng.normal(0, 2, (number, 2, 3, channels)).astype("float32")
+    truth = rng.choice([0, 1, max(2, channels) - 1, IGNORED], (6, 2, 3)) * rng.integers(0, 2, (6, 1, 1))
+    logits = rng.normal(0, 2, (6, 2, 3, channels)).astype("float32")
     whole, split = build(name, channels), build(name, channels)
     whole.update_state(truth, logits)
-    order = rng.permutation(number)
-    for part in np.split(order, sorted(cuts)):
-        if len(part):
-            split.update_state(truth[part], logits[part])
+    for part in np.split(rng.permutation(6), np.cumsum(partition)[:-1]):
+        split.update_state(truth[part], logits[part])
     for one, other in zip(whole.variables, split.variables, strict=True):
         np.testing.assert_array_equal(ops.convert_to_numpy(one), ops.convert_to_numpy(other))
     assert float(whole.result()) == float(split.result())
