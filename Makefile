@@ -33,15 +33,16 @@ $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "kerazoo needs Python 3.11 or newer, and $(PYTHON) is older or missing. Name another: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@echo "Installing into $(VENV); this takes a few minutes the first time."
+	$(BIN)/python -m pip install -qq --editable ".[dev]"
 	@touch $@
 
 $(VENV)/.installed-jax: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --editable ".[jax]"
+	$(BIN)/python -m pip install -qq --editable ".[jax]"
 	@touch $@
 
 $(VENV)/.installed-torch: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet "$(TORCH)" --editable ".[torch]"
+	$(BIN)/python -m pip install -qq "$(TORCH)" --editable ".[torch]"
 	@touch $@
 
 INSTALLED := $(VENV)/.installed $(BACKENDS:%=$(VENV)/.installed-%)
