@@ -331,6 +331,7 @@ def test_nasnet_has_no_pyramid(function):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras has no NASNet on PyTorch")
 def test_the_reason_why_nasnet_is_refused_is_true():
     model = keras.applications.NASNetMobile(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3))
     nodes, _ = trace(model)
