@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 import warnings
 
 import keras
@@ -357,3 +359,33 @@ def test_configuration_is_json():
     again = keras.metrics.deserialize(config)
     assert again.get_config() == metric.get_config()
     assert (again.images, again.average, again.ignore_class, again.num_classes) == ("all", None, IGNORED, 3)
+
+
+REPLICAS = """
+import keras, numpy as np, tensorflow as tf
+import kerazoo as kz
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+rng = np.random.default_rng(0)
+images, truth = rng.normal(size=(8, 4, 4, 1)).astype("float32"), rng.integers(0, 2, (8, 4, 4))
+logs = []
+for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+    with strategy.scope():
+        inputs = keras.Input((4, 4, 1))
+        model = keras.Model(inputs, keras.layers.Conv2D(1, 1, kernel_initializer="ones")(inputs))
+        metrics = [kz.metrics.IoU(1), kz.metrics.ImageBalancedAccuracy(), kz.metrics.PerImageDice(1)]
+        model.compile(kz.optimizers.RAdam(0.1), loss=kz.losses.CrossEntropy(), metrics=metrics)
+    logs.append(model.fit(images, truth, batch_size=4, epochs=3, shuffle=False, verbose=0).history)
+    assert metrics[0].counts().sum() == truth.size, metrics[0].counts()
+for name in logs[0]:
+    np.testing.assert_allclose(logs[1][name], logs[0][name], rtol=1e-5, err_msg=name)
+"""
+
+
+@pytest.mark.slow
+def test_two_replicas_count_and_train_as_one():
+    """Pixels of all replicas are counted; a mean over pixels is the same mean. In a process that may set up devices."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("tf.distribute is TensorFlow's")
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", REPLICAS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
