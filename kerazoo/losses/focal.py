@@ -66,11 +66,10 @@ class Focal(Loss):
     def values(self, labels: Labels, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Focal loss of each pixel, and which pixels are valid."""
         target = ops.one_hot(labels.ids, labels.num_ids, dtype=logits.dtype)
-        if logits.shape[-1] == 1:  # log p = (log(1 - s), log s): swapped it is log(1 - p)
-            log_p = log_probs(logits)
-            log_rest = ops.sum(target * ops.flip(log_p, axis=-1), axis=-1)
+        log_p = log_probs(logits)
+        if labels.num_ids == 2:
+            log_rest = ops.sum((1.0 - target) * log_p, axis=-1)  # of the one other class
         else:
-            log_p = log_probs(logits)
             log_rest = ops.logsumexp(log_p - _FAR_BELOW * target, axis=-1)
         values = -ops.exp(self.gamma * log_rest) * ops.sum(target * log_p, axis=-1)
         if self.alpha is not None:
