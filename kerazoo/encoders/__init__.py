@@ -10,7 +10,11 @@ from kerazoo.encoders.build import build_encoder, strides
 from kerazoo.encoders.resnet import ResNet
 from kerazoo.registry import Registry
 
-ENCODERS = Registry("encoder", {**resnet.VARIANTS, **applications.VARIANTS})
+ENCODERS = Registry(
+    "encoder",
+    {**resnet.VARIANTS, **applications.VARIANTS},
+    refused={function.lower(): reason for function, reason in applications.REFUSED.items()},
+)
 
 
 def list(pattern: str = "*", *, weights: str | None = None) -> list[str]:
