@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -87,7 +88,7 @@ def test_predict_writes_masks_of_the_images_own_size(run, tiles, tmp_path):
         mask = np.asarray(Image.open(tmp_path / "out" / f"{name}.png"))
         assert mask.shape == (40, 48)
         assert set(np.unique(mask)) <= {0, 1}
-        assert Image.open(tmp_path / "out" / f"{name}_overlay.png").size == (48, 40)
+        assert np.asarray(Image.open(tmp_path / "out" / f"{name}_overlay.png")).shape == (40, 48, 3)
     with (tmp_path / "out" / "predictions.csv").open() as file:
         assert [row["image"] for row in csv.DictReader(file)] == ["a.jpg", "b.jpg", "sub/c.jpg"]
     assert call("predict", run, images, "--to", tmp_path / "out")[0] == 2, "masks are not replaced unasked"
@@ -184,7 +185,8 @@ def test_errors_are_one_sentence_and_exit_code_2(arguments, message, tmp_path, m
     assert text.startswith("kerazoo: ")
 
 
-def test_faulty_data_is_named_though_tensorflow_reads_it():
+@pytest.mark.parametrize("reader", ["loop", "fit"])
+def test_faulty_data_is_named_though_tensorflow_reads_it(reader):
     """An image that is met inside tf.data, which wraps the error of the source in one of its own."""
     source = kz.data.sources.synthetic(8, image_size=(32, 32))
     batches = build.make_batches(tiny(), source, channels=1, train=False)
@@ -193,8 +195,11 @@ def test_faulty_data_is_named_though_tensorflow_reads_it():
         raise ValueError("Cannot read tile 7.")
 
     source.image = spoiled
+    model = keras.Sequential([keras.Input((32, 32, 1)), keras.layers.Conv2D(1, 1)])
+    model.compile(loss="mse", optimizer="sgd")
+    read = {"loop": list, "fit": lambda batches: model.fit(batches, verbose=0, shuffle=False)}[reader]
     with pytest.raises(ValueError, match=r"^Cannot read tile 7\.$"), build.plain_data_errors():
-        list(batches)
+        read(batches)
 
 
 def test_debug_shows_the_error_itself(tmp_path):

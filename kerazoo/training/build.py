@@ -44,7 +44,7 @@ def plain_data_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        inner = re.match(r"\w*Error: (.+)", str(getattr(error, "message", "")))
+        inner = re.search(r"(?m)(?:^|}} )\w*Error: (.+)$", str(getattr(error, "message", "")))
         if type(error).__module__.startswith("tensorflow.") and inner:
             raise ValueError(inner[1]) from error
         raise

@@ -98,7 +98,7 @@ def table(result: dict[str, Any]) -> Any:
     for name, entry in result["metrics"].items():
         cells = [_number(predictor[name]) for predictor in predictors.values()] + [_number(entry["value"])]
         if bounded:
-            cells.append(f"{_number(entry['low'])} – {_number(entry['high'])}")
+            cells.append(f"{_number(entry['low'])}–{_number(entry['high'])}")
         view.add_row(name.replace("_", " "), *cells)
     return view
 
