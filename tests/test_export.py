@@ -201,6 +201,16 @@ def test_a_difference_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_large_logits_widen_the_tolerance_and_small_ones_do_not_narrow_it(tmp_path):
+    assert parity.allowed_difference(3.0) == parity.allowed_difference(40.0) == 1e-4
+    assert parity.allowed_difference(120.0) == pytest.approx(3e-4)
+    model = local_model()
+    model.layers[-1].kernel.assign(1000 * model.layers[-1].kernel)
+    path = kz.export.saved_model(model, tmp_path / "served", verbose=False)
+    largest = max(abs(model.predict(batch, verbose=0)).max() for batch in parity.example_batches(1, "uint8"))
+    assert json.loads((path / "parity.json").read_text())["tolerance"] == pytest.approx(1e-5 * largest / 4)
+
+
 def test_compare_sees_every_kind_of_difference():
     good = {
         "mask": np.zeros((1, 4, 4), "uint8"),

@@ -93,6 +93,21 @@ def compare(
     )
 
 
+def allowed_difference(largest_logit: float) -> float:
+    """Difference of probabilities that is float32 noise and no other model.
+
+    TensorFlow fuses the layers of a graph, so that even `model.predict(x)` and `model(x)` differ by a relative 1e-5 in
+    the logits of a deep network. A probability changes by at most a quarter of what its logit does: at a logit of 40
+    that is `TOLERANCE`. Beyond, as models have it after few steps of training, more is allowed.
+
+    Args:
+        largest_logit: Largest absolute logit of the model on the compared images.
+
+    Returns: the largest absolute difference to allow, at least `TOLERANCE`.
+    """
+    return max(TOLERANCE, 1e-5 * largest_logit / 4)
+
+
 def example_batches(channels: int, dtype: str, sizes: Sequence[tuple[int, int]] = SIZES) -> list[np.ndarray]:
     """Batches of smooth and noisy images over the whole range of `dtype`, the same in every call.
 

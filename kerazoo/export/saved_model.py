@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from kerazoo.export.card import card
-from kerazoo.export.parity import Parity, compare, example_batches
+from kerazoo.export.parity import Parity, allowed_difference, compare, example_batches
 from kerazoo.export.precision import in_float32
 from kerazoo.inference.decision import DecisionRule, mask_logits, probabilities
 from kerazoo.layers import Resize
@@ -54,8 +54,8 @@ def saved_model(
     Returns: `path`.
 
     Raises:
-        RuntimeError: the backend is not TensorFlow, or the export differs from the model by more than 1e-4; then
-            nothing is written.
+        RuntimeError: the backend is not TensorFlow, or the export differs from the model by more than 1e-4 (more if
+            logits are far above 40, see `parity.allowed_difference`); then nothing is written.
         FileExistsError: `path` exists and may not be replaced.
         ValueError: an argument does not fit the model.
     """
@@ -149,11 +149,17 @@ class _Service:
         loaded = tf.saved_model.load(str(path)).signatures["serving_default"]
         height, width = self.signature_size
         options = {} if height is None or width is None else {"sizes": [(height, width)] * 2}
+        batches = example_batches(self.channels, self.input_dtype, **options)
         return compare(
             lambda images: _as_numpy(loaded(images=tf.constant(images))),
             lambda images: _as_numpy(self(tf.constant(images))),
-            example_batches(self.channels, self.input_dtype, **options),
+            batches,
+            tolerance=allowed_difference(max(self._largest_logit(tf.constant(images)) for images in batches)),
         )
+
+    def _largest_logit(self, images: Tensor) -> float:
+        logits = mask_logits(self.model(self._prepared(images), training=False))
+        return float(ops.max(ops.abs(logits)))
 
 
 def _as_numpy(outputs: Any) -> dict[str, np.ndarray]:
