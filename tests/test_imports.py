@@ -91,7 +91,19 @@ def test_import_kerazoo_is_lazy():
     assert loaded_by("import kerazoo") <= {"kerazoo"}
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="jax is not installed")
+needs_jax = pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="jax is not installed")
+
+
+@needs_jax
+def test_saved_models_load_once_kerazoo_is_imported():
+    """What a `.keras` file may hold is registered by `import keras, kerazoo`, without a look at any attribute."""
+    names = ["Resize", "PadToMultiple", "losses.CrossEntropy", "losses.WeightedSum", "metrics.IoU", "optimizers.RAdam"]
+    lookup = f"all(keras.saving.get_registered_object('kerazoo>' + name) for name in {names})"
+    assert loaded_by(f"import keras, kerazoo; assert {lookup}") >= {"keras", "kerazoo"}
+    assert "keras" not in loaded_by("import kerazoo")
+
+
+@needs_jax
 def test_model_code_loads_only_keras():
     keras_alone = loaded_by("import keras, keras.applications")
     kerazoo = loaded_by(
