@@ -232,7 +232,9 @@ def _image(height: int, width: int, channels: int) -> np.ndarray:
 
 
 def _pyramid_arrays(pyramid: tuple[tuple[int, int], ...], size: tuple[int, int]) -> list[np.ndarray]:
-    return [_image(-(-size[0] // stride), -(-size[1] // stride), channels) for stride, channels in pyramid]
+    """Levels of two images, the second negative, so that a ReLU that is dead for one is not for the other."""
+    signs = np.array([1.0, -1.0], "float32")[:, None, None, None]
+    return [signs * _image(-(-size[0] // stride), -(-size[1] // stride), channels) for stride, channels in pyramid]
 
 
 def _pyramid_inputs(pyramid: tuple[tuple[int, int], ...]) -> Features:
