@@ -1,8 +1,8 @@
 """The hypercolumn projects each level before upsampling it: time and peak memory against the naive order at 512 x 512.
 
 Both orders give the same sum (`tests/test_compose.py`); the levels are those of a U-Net decoder over a ResNet, finest
-at stride 1. Each order runs in a process of its own, one forward pass and one training step (gradients of the projection
-and of the levels); peak memory is the process's, less what it had before the first step.
+at stride 1. Each order runs in a process of its own, one forward pass and one training step (gradients of the
+projection and of the levels); peak memory is the process's, less what it had before the first step.
 """
 
 import argparse

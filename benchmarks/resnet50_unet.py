@@ -64,7 +64,9 @@ def main() -> None:
         measure(arguments.threads)
         return
     here = Path(__file__)
-    commands = {"kerazoo": (sys.executable, str(here), "--measure", "--threads", str(arguments.threads))}
+    commands: dict[str, tuple[str, ...]] = {
+        "kerazoo": (sys.executable, str(here), "--measure", "--threads", str(arguments.threads))
+    }
     if arguments.peer:
         commands["smp"] = (arguments.peer, str(here.parent / "peers" / "smp_unet.py"), str(arguments.threads))
     seconds = {library: [] for library in commands}

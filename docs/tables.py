@@ -81,12 +81,8 @@ def _fields(section: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
 
     described = _arguments(section)
     for name, field in section.model_fields.items():
-        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if inspect.isclass(kind)]
-        inner = [
-            kind
-            for kind in kinds
-            if hasattr(kind, "model_fields") and kind.model_fields.keys() != Part.model_fields.keys()
-        ]
+        kinds: list[Any] = [kind for kind in (field.annotation, *get_args(field.annotation)) if inspect.isclass(kind)]
+        inner = [kind for kind in kinds if getattr(kind, "model_fields", {}).keys() - Part.model_fields.keys()]
         if not inner or field.default is None:
             default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
             yield f"`{prefix}{name}`", default, described.get(name) or _first_sentence(inspect.getdoc(section))

@@ -70,7 +70,7 @@ def segmenter(
     image_shape = check_image_shape(image_shape)
     decoder = _part(DECODERS, decoder)
     head = _part(HEADS, head)
-    output_stride = output_stride or getattr(decoder, "output_stride", None) or 32
+    stride = output_stride or getattr(decoder, "output_stride", None) or 32
     depth = depth or getattr(decoder, "depth", None)
 
     image = keras.Input(image_shape, name="image")
@@ -85,9 +85,13 @@ def segmenter(
             )
         x = part.preprocess(image) if preprocessing else image
         multiple = part.pad_multiple if pad else 1
-        inner_shape = (*_padded_size(image_shape, multiple), x.shape[-1])
+        height, width = _padded_size(image_shape, multiple)
         encoder_model, strides = build_encoder(
-            part, image_shape=inner_shape, weights=weights, output_stride=output_stride, depth=depth
+            part,
+            image_shape=(height, width, x.shape[-1]),
+            weights=weights,
+            output_stride=stride,
+            depth=depth,
         )
     if pad and multiple > 1:
         x = PadToMultiple(multiple, dtype="float32", name="pad")(x)

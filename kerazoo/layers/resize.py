@@ -4,6 +4,8 @@ Keras's `UpSampling2D` and `ops.image.resize` compare the size in Python and so 
 unknown. On the TensorFlow backend this layer calls the resizing kernels directly; elsewhere sizes are always known.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -66,14 +68,15 @@ class Resize(keras.layers.Layer):
             return ops.image.resize(inputs, (height, width), interpolation=self.interpolation)
         return _resize_axis(_resize_axis(inputs, height, axis=1), width, axis=2)
 
-    def _target(self, shape, like_shape):
+    def _target(self, shape, like_shape) -> tuple[Any, Any]:
         if like_shape is not None:
             return like_shape[1], like_shape[2]
         if self.size is not None:
             return self.size
         if self.factor is None:
             raise ValueError(f"Layer {self.name!r}: give `factor`, `size`, or call it with `like=`.")
-        return tuple(None if n is None else n * self.factor for n in shape[1:3])
+        height, width = (None if n is None else n * self.factor for n in shape[1:3])
+        return height, width
 
     def _resize_tensorflow(self, inputs, height, width):
         import tensorflow as tf
