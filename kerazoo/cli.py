@@ -44,7 +44,9 @@ OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Delete what 
 ThresholdOption = Annotated[
     float | None, typer.Option("--threshold", help="Probability above which a pixel is foreground.")
 ]
-CheckpointOption = Annotated[str, typer.Option("--checkpoint", help="Which epoch: best or last.")]
+CheckpointOption = Annotated[
+    str | None, typer.Option("--checkpoint", help="Which epoch: best or last; as the recipe says if not given.")
+]
 
 
 def main() -> None:
@@ -104,7 +106,7 @@ def train(
         typer.Option("--set", metavar="FIELD=VALUE", help="Change a field: training.epochs=2; may be repeated."),
     ] = None,
 ) -> None:
-    """Train a recipe, evaluate its best epoch on the test split, and write a report."""
+    """Train a recipe, evaluate the model on the test split, and write a report."""
     _load_keras()
     from kerazoo import training
 
@@ -119,7 +121,7 @@ def evaluate(
     data: DataOption = None,
     split: Annotated[str, typer.Option("--split", help="Which images: train, val or test.")] = "test",
     threshold: ThresholdOption = None,
-    checkpoint: CheckpointOption = "best",
+    checkpoint: CheckpointOption = None,
 ) -> None:
     """Measure a run on one split, with intervals, beside predictors that do not look at the image."""
     _load_keras()
@@ -134,7 +136,7 @@ def predict(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Directory with images.")],
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where masks, overlays and predictions.csv go.")],
     threshold: ThresholdOption = None,
-    checkpoint: CheckpointOption = "best",
+    checkpoint: CheckpointOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write a PNG mask and an overlay, at the image's own size, for every image of a folder."""
@@ -161,7 +163,7 @@ def export(
     run: RunArgument,
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the model goes; a new directory.")],
     format: Annotated[str, typer.Option("--format", help="Only saved_model in this version.")] = "saved_model",
-    checkpoint: CheckpointOption = "best",
+    checkpoint: CheckpointOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Export a run for use without kerazoo; what was written is loaded and compared with the model."""

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,6 +81,17 @@ def test_best_checkpoint_is_that_of_the_best_epoch(finished):
     last = evaluate(run, "val", checkpoint="last")
     assert last["metrics"]["iou"]["value"] == pytest.approx(rows(run)[-1]["val_iou"], abs=1e-6)
     (run / "evaluation.json").write_bytes(kept)
+
+
+def test_the_recipe_chooses_the_checkpoint(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    recipe = (run / "recipe.yaml").read_text()
+    assert "checkpoint: best" in recipe
+    (run / "recipe.yaml").write_text(recipe.replace("checkpoint: best", "checkpoint: last"))
+    result = evaluate(run, "val")
+    assert result["checkpoint"] == "last"
+    assert result["metrics"]["iou"]["value"] == pytest.approx(rows(run)[-1]["val_iou"], abs=1e-6)
 
 
 def test_evaluation(finished):

@@ -1,4 +1,4 @@
-"""Evaluate a run: its best checkpoint on one split, beside predictors that do not look at the image."""
+"""Evaluate a run: one of its checkpoints on one split, beside predictors that do not look at the image."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ def evaluate(
     data: "str | Path | Source | None" = None,
     *,
     threshold: float | None = None,
-    checkpoint: str = "best",
+    checkpoint: str | None = None,
     console: Any = None,
 ) -> dict[str, Any]:
     """Measure a run on one split, and write evaluation.json, the curves, the gallery and the report.
@@ -34,7 +34,7 @@ def evaluate(
         split: "train", "val" or "test".
         data: Directory of the data or a `Source`; None takes the place the run was trained from.
         threshold: `pixel_threshold` of `kerazoo.inference.DecisionRule`; None takes the recipe's.
-        checkpoint: "best" or "last".
+        checkpoint: "best" or "last"; None takes the recipe's.
         console: A `rich.console.Console` to print the table on, or None.
 
     Returns: A dict with `split`, `checkpoint`, `threshold`, `images`, `class_names`; `metrics`: name to `value`, `low`,
@@ -53,6 +53,7 @@ def evaluate(
     threshold = recipe.evaluation.threshold if threshold is None else threshold
     if not 0 < threshold < 1:
         raise ValueError(f"`threshold` is a probability between 0 and 1; received {threshold}.")
+    checkpoint = recipe.evaluation.checkpoint if checkpoint is None else checkpoint
     model = load_model(run, checkpoint)
     source = open_source(recipe, facts["data"] if data is None else data)
     samples = read_split(run, source)[split]

@@ -209,15 +209,18 @@ class Training(Section):
 
 
 class Evaluation(Section):
-    """How the best checkpoint is judged.
+    """How the trained model is judged.
 
     Args:
+        checkpoint: "best", the epoch with the best `training.monitor` on the validation split; or "last", which is the
+            better choice where that split has few foreground images and the learning rate ends near zero.
         threshold: `pixel_threshold` of `kerazoo.inference.DecisionRule`.
         bootstrap: Resamplings of the images behind each confidence interval; 0 for none.
         confidence: Coverage of the intervals.
         gallery: Pictures in the gallery.
     """
 
+    checkpoint: Literal["best", "last"] = "best"
     threshold: Fraction = 0.5
     bootstrap: Annotated[int, Field(ge=0)] = 1000
     confidence: Fraction = 0.95
@@ -234,7 +237,7 @@ class Recipe(Section):
         loss: Terms of the loss; their weighted sum is minimised.
         optimizer: Optimizer and schedule.
         training: Epochs, batches, precision, sampling.
-        evaluation: Threshold, intervals, gallery.
+        evaluation: Checkpoint, threshold, intervals, gallery.
     """
 
     name: str = "recipe"

@@ -7,7 +7,7 @@ audit.json             the source, the sampler and the splits in numbers, and th
 split.csv              id, split (train, val, test)
 metrics.csv, logs/     metrics of each epoch, and the same for TensorBoard
 checkpoints/           best.keras, last.keras
-evaluation.json        metrics of the best checkpoint
+evaluation.json        metrics of the checkpoint that the recipe names
 plots/, gallery/, report.html
 """
 
@@ -85,12 +85,12 @@ def read_run(run: str | Path) -> tuple[Recipe, dict[str, Any]]:
     return recipe, json.loads(require_file(run, "run.json").read_text(encoding="utf-8"))
 
 
-def load_model(run: str | Path, checkpoint: str = "best") -> keras.Model:
+def load_model(run: str | Path, checkpoint: str | None = None) -> keras.Model:
     """The model of a run, not compiled.
 
     Args:
         run: Run directory.
-        checkpoint: "best" or "last".
+        checkpoint: "best" or "last"; None takes the recipe's.
 
     Raises:
         ValueError: `checkpoint` is neither of the two.
@@ -98,6 +98,8 @@ def load_model(run: str | Path, checkpoint: str = "best") -> keras.Model:
     """
     import kerazoo.layers  # noqa: F401  (registers the custom layers)
 
+    if checkpoint is None:
+        checkpoint = read_run(run)[0].evaluation.checkpoint
     if checkpoint not in ("best", "last"):
         raise ValueError(f"`checkpoint` is 'best' or 'last'; received {checkpoint!r}.")
 

@@ -1,4 +1,4 @@
-"""Train a recipe: data, model, loop, and then the best checkpoint on the test split."""
+"""Train a recipe: data, model, loop, and then the evaluation on the test split."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def train(
     overwrite: bool = False,
     console: Any = None,
 ) -> dict[str, Any]:
-    """Train a recipe, keep the best epoch, and evaluate it on the test split.
+    """Train a recipe, keep the best and the last epoch, and evaluate the recipe's choice on the test split.
 
     A run that was stopped at any point continues with `resume=True` after its last finished epoch, with the weights,
     the optimizer's state and the order of the data that it would have had.
