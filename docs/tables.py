@@ -38,6 +38,15 @@ def parts(package: str) -> str:
     return _table(("name", "what it is", "reference"), lines)
 
 
+def functions(module: str, registry: str) -> str:
+    """Table of a registry of functions: name with what may be given by name, and what it does."""
+    rows = []
+    for name, function in getattr(importlib.import_module(module), registry).items():
+        keywords = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        rows.append((f"`{name}`", _names(keywords), _first_sentence(inspect.getdoc(function))))
+    return _table(("name", "options", "what it does"), rows)
+
+
 def commands() -> str:
     """Table of the command line: each command and the first line of its help."""
     from typer.main import get_command
@@ -121,6 +130,8 @@ TABLES = {
         package: lambda package=package: parts(package)
         for package in ("encoders", "decoders", "heads", "losses", "metrics", "optimizers")
     },
+    "sources": lambda: functions("kerazoo.data.sources", "SOURCES"),
+    "augmentations": lambda: functions("kerazoo.data.augment", "AUGMENTATIONS"),
     "commands": commands,
     "recipe": recipe,
     "losses_on_empty_images": losses_on_empty_images,
