@@ -50,7 +50,7 @@ def read(
 
     Raises:
         TypeError: a dict of outputs is given.
-        ValueError: ranks or sizes do not fit.
+        ValueError: ranks or sizes do not fit, or `y_pred` are visibly probabilities.
     """
     for argument, value in {"y_true": y_true, "y_pred": y_pred}.items():
         if isinstance(value, Mapping):
@@ -58,6 +58,7 @@ def read(
                 f"{reader} takes one tensor, received a dict of outputs {sorted(value)} as `{argument}`. "
                 f'Name the output it belongs to: compile(..., {{"mask": {reader}(...)}}).'
             )
+    _refuse_probabilities(y_pred, reader)
     y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
     truth_shape, logits_shape = _static_shapes(y_true, y_pred, reader)
     if len(truth_shape) == len(logits_shape):
@@ -72,6 +73,28 @@ def read(
     if ignore_class is not None:
         logits = ops.where(ops.expand_dims(valid, -1), logits, ops.zeros_like(logits))
     return labels, logits
+
+
+_ACTIVATIONS = {
+    "Sigmoid": "sigmoid",
+    "Softmax": "softmax",
+    "SigmoidBackward0": "sigmoid",
+    "SoftmaxBackward0": "softmax",
+}
+
+
+def _refuse_probabilities(y_pred: Any, reader: str) -> None:
+    """Raise ValueError if a sigmoid or softmax made `y_pred`, as far as the backend tells without looking at values.
+
+    TensorFlow tells inside of `fit` and `evaluate` (the type of the graph's operation), PyTorch while it records
+    gradients, JAX never.
+    """
+    operation = getattr(getattr(y_pred, "op", None), "type", None) or type(getattr(y_pred, "grad_fn", None)).__name__
+    if activation := _ACTIVATIONS.get(operation):
+        raise ValueError(
+            f"{reader} takes logits, and `y_pred` are probabilities: a {activation} made them, and {reader} applies "
+            f'its own. Leave activation="{activation}" out of the last layer of the model.'
+        )
 
 
 def _static_shapes(y_true: Tensor, y_pred: Tensor, reader: str) -> tuple[tuple, tuple]:
