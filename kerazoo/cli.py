@@ -42,7 +42,8 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Directory that
 DataOption = Annotated[Path | None, typer.Option("--data", metavar="PATH", help="Directory of the data.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Delete what is there from an earlier time.")]
 ThresholdOption = Annotated[
-    float | None, typer.Option("--threshold", help="Probability above which a pixel is foreground.")
+    float | None,
+    typer.Option("--threshold", help="Probability above which a pixel is foreground; as the recipe says if not given."),
 ]
 CheckpointOption = Annotated[
     str | None, typer.Option("--checkpoint", help="Which epoch: best or last; as the recipe says if not given.")
@@ -151,7 +152,7 @@ def predict(
         to,
         image_size=recipe.data.image_size,
         batch_size=recipe.training.batch_size,
-        threshold=threshold,
+        threshold=recipe.evaluation.threshold if threshold is None else threshold,
         overwrite=overwrite,
     )
     found = sum(row["foreground_pixels"] > 0 for row in rows)

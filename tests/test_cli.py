@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -103,6 +104,19 @@ def test_predict_agrees_with_evaluate(run, tiles, tmp_path):
     assert [int(prediction.mask.sum()) for prediction in predictions] == [row["predicted_pixels"] for row in rows]
 
 
+def test_predict_takes_the_threshold_of_the_recipe(run, tiles, tmp_path):
+    strict = tmp_path / "strict"
+    shutil.copytree(run, strict)
+    kz.training.Recipe.load(run / "recipe.yaml", ["evaluation.threshold=0.999999"]).dump(strict / "recipe.yaml")
+    images = tmp_path / "images"
+    images.mkdir()
+    shutil.copy(next(tiles.glob("*.jpg")), images)
+    code, text = call("predict", strict, images, "--to", tmp_path / "out")
+    assert (code, "1 masks in" in text, "0 with foreground" in text) == (0, True, True), text
+    code, text = call("predict", strict, images, "--to", tmp_path / "out", "--threshold", 1e-6, "--overwrite")
+    assert "1 with foreground" in text, text
+
+
 def test_export_is_compared_with_the_model(run, tmp_path):
     code, text = call("export", run, "--to", tmp_path / "served", "--format", "saved_model")
     assert code == 0, text
@@ -138,6 +152,11 @@ def test_compare_takes_seeds_together(run, tmp_path):
     assert code == 0
     assert "±" not in text.splitlines()[-2], "one run has no spread"
     assert call("compare", run, run)[0] == 2
+    other = json.loads((tmp_path / "s1" / "evaluation.json").read_text()) | {"threshold": 0.3}
+    (tmp_path / "s1" / "evaluation.json").write_text(json.dumps(other))
+    code, text = call("compare", tmp_path / "s0", tmp_path / "s1")
+    assert code == 2
+    assert "evaluated with different values of threshold" in text
     (tmp_path / "s1" / "evaluation.json").write_text(json.dumps({"split": "val", "metrics": {}}))
     code, text = call("compare", tmp_path / "s0", tmp_path / "s1")
     assert code == 2

@@ -41,7 +41,8 @@ def compare(runs: Iterable[str | Path]) -> list[Experiment]:
 
     Raises:
         FileNotFoundError: A directory is not a run, or not evaluated.
-        ValueError: No run is given, one is given twice, or they were evaluated on different splits.
+        ValueError: No run is given, one is given twice, they were evaluated on different splits, or runs of one recipe
+            with different thresholds or checkpoints.
     """
     paths = [Path(run) for run in runs]
     if not paths:
@@ -55,16 +56,18 @@ def compare(runs: Iterable[str | Path]) -> list[Experiment]:
         recipe, _ = read_run(path)
         evaluation = json.loads(require_file(path, "evaluation.json").read_text(encoding="utf-8"))
         splits[evaluation["split"]] = path
-        found.setdefault(_without_seeds(recipe), []).append((path, recipe, evaluation["metrics"]))
+        found.setdefault(_without_seeds(recipe), []).append((path, recipe, evaluation))
     if len(splits) > 1:
         said = " and ".join(f"{path} on {split!r}" for split, path in splits.items())
         raise ValueError(f"The runs were evaluated on different splits: {said}. Evaluate them on the same one.")
+    for members in found.values():
+        _judged_alike(members)
     return [
         Experiment(
             name=members[0][1].name,
             runs=[path for path, _, _ in members],
             seeds=[recipe.training.seed for _, recipe, _ in members],
-            metrics=_spreads([metrics for _, _, metrics in members]),
+            metrics=_spreads([evaluation["metrics"] for _, _, evaluation in members]),
         )
         for members in found.values()
     ]
@@ -92,6 +95,17 @@ def _cell(spread: Spread | None) -> str:
     digits = 3 if abs(spread.mean) < 10 else 1
     text = f"{spread.mean:.{digits}f}"
     return text if spread.deviation is None else f"{text} ± {spread.deviation:.{digits}f}"
+
+
+def _judged_alike(members: list[tuple[Path, Any, dict[str, Any]]]) -> None:
+    """Raise ValueError if runs of one recipe cannot share a mean: `kerazoo evaluate` takes other settings than its."""
+    for setting in ("checkpoint", "threshold"):
+        runs = {evaluation.get(setting): path for path, _, evaluation in members}
+        if len(runs) > 1:
+            said = " and ".join(f"{path} with {value}" for value, path in runs.items())
+            raise ValueError(
+                f"Runs of one recipe were evaluated with different values of {setting}: {said}. Evaluate them alike."
+            )
 
 
 def _spreads(runs: list[dict[str, Any]]) -> dict[str, Spread]:
