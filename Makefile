@@ -71,8 +71,8 @@ format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed
-	$(foreach script,$(wildcard benchmarks/*.py),$(BIN)/python $(script) &&) true
+bench: $(VENV)/.installed $(VENV)/.installed-jax
+	$(foreach script,$(filter-out benchmarks/machine.py,$(wildcard benchmarks/*.py)),$(BIN)/python $(script) &&) true
 
 docs-tables: $(VENV)/.installed
 	$(BIN)/python docs/tables.py
