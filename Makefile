@@ -5,15 +5,18 @@
 #   TORCH     what pip installs for PyTorch. The pin lets pip prefer a CPU build (2.13.0+cpu) where an index offers one:
 #             PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make test
 #             On Linux, PyPI's own build brings several GB of CUDA libraries.
+#   JOBS      processes that share the tests of a backend
 #   ARGS      more arguments for pytest, e.g. make test ARGS="-k unet -x"
 
 PYTHON ?= python3
 BACKENDS ?= jax torch
 TORCH ?= torch==2.13.0
+JOBS ?= 2
 ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help demo test test-all check format bench docs-tables clean
@@ -52,8 +55,8 @@ demo: $(VENV)/.installed
 
 # $(call suite,MARKS): all marked tests on TensorFlow, then the backend-neutral ones on each other backend.
 define suite
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m "$(1)" $(ARGS)
-	$(foreach backend,$(BACKENDS),KERAS_BACKEND=$(backend) $(BIN)/python -m pytest -m "backends and $(1)" $(ARGS) &&) true
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "$(1)" $(ARGS)
+	$(foreach backend,$(BACKENDS),KERAS_BACKEND=$(backend) $(PYTEST) -m "backends and $(1)" $(ARGS) &&) true
 endef
 
 test: $(INSTALLED)
