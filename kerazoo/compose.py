@@ -1,5 +1,6 @@
 """The one composition of the zoo: encoder, decoder and head to a plain functional model."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from keras import layers
 
 from kerazoo.decoders import DECODERS
 from kerazoo.encoders import ENCODERS
-from kerazoo.encoders.build import build_encoder, check_image_shape, pyramid_features
+from kerazoo.encoders.build import build_encoder, check_image_shape, padded_shape, pyramid_features
 from kerazoo.heads import HEADS
 from kerazoo.layers import CropLike, PadToMultiple, Resize
 from kerazoo.registry import Registry
@@ -37,7 +38,8 @@ def segmenter(
 
     Args:
         encoder: Name of `kerazoo.encoders.list()`, a part of that registry, or any model with `pyramid_outputs`
-            (KerasHub, KerasCV), which comes with its own weights.
+            (KerasHub, KerasCV), which comes with its own weights and gets the images as they are: normalise them
+            before, or put a layer in front of the backbone.
         decoder: Name of `kerazoo.decoders.list()`, or a part, such as `kerazoo.decoders.UNet(skip="concat")`.
         head: Name of `kerazoo.heads.list()`, or a part, such as `kerazoo.heads.MLF(stride=2)`.
         num_classes: 1 for one sigmoid logit per pixel and mask ids {0, 1}; K >= 2 for K softmax logits, class 0 the
@@ -46,7 +48,7 @@ def segmenter(
             "imagenet" where the encoder has it.
         image_shape: `(height, width, channels)`; height and width None accept every size.
         preprocessing: True takes raw images in [0, 255] (uint8 or float) and normalises them as the encoder wants;
-            False takes images that are normalised already.
+            False takes images that are normalised already. Has no effect on encoders with `pyramid_outputs`.
         output_stride: Stride of the encoder's coarsest level; None takes what the decoder declares.
         depth: Number of encoder levels; None takes what the decoder declares.
         label_head: Whether to classify the image as well, by global average pooling of the coarsest level: the outputs
@@ -70,12 +72,18 @@ def segmenter(
     image_shape = check_image_shape(image_shape)
     decoder = _part(DECODERS, decoder)
     head = _part(HEADS, head)
-    stride = output_stride or getattr(decoder, "output_stride", None) or 32
-    depth = depth or getattr(decoder, "depth", None)
+    stride = getattr(decoder, "output_stride", 32) if output_stride is None else output_stride
+    if depth is None:
+        depth = getattr(decoder, "depth", None)
 
     image = keras.Input(image_shape, name="image")
     if hasattr(encoder, "pyramid_outputs"):
-        x, multiple, encoder_model, strides = _outside_encoder(encoder, image, weights=weights, depth=depth)
+        if output_stride is not None:
+            raise ValueError(
+                f"`output_stride` belongs to encoders given by name; {encoder.name!r} has the strides it was built "
+                "with. Leave it out."
+            )
+        x, multiple, encoder_model, strides = _outside_encoder(encoder, image, weights=weights, depth=depth, pad=pad)
     else:
         part = ENCODERS[encoder] if isinstance(encoder, str) else encoder
         if not callable(getattr(part, "preprocess", None)):
@@ -85,10 +93,9 @@ def segmenter(
             )
         x = part.preprocess(image) if preprocessing else image
         multiple = part.pad_multiple if pad else 1
-        height, width = _padded_size(image_shape, multiple)
         encoder_model, strides = build_encoder(
             part,
-            image_shape=(height, width, x.shape[-1]),
+            image_shape=padded_shape(image_shape, multiple),
             weights=weights,
             output_stride=stride,
             depth=depth,
@@ -113,7 +120,7 @@ def segmenter(
 def _part(registry: Registry, part: Any) -> Any:
     if isinstance(part, str):
         return registry.create(part)
-    if isinstance(part, type) or not callable(part):
+    if isinstance(part, type) or not callable(part) or _reads_num_classes(part) != (registry is HEADS):
         raise TypeError(
             f"`{registry.kind}` must be a name of kerazoo.{registry.kind}s.list() or a part with arguments, such as "
             f"kerazoo.{registry.kind}s.create({registry.list()[0]!r}); received {part!r}."
@@ -121,20 +128,23 @@ def _part(registry: Registry, part: Any) -> Any:
     return part
 
 
-def _outside_encoder(encoder: Any, image: Tensor, *, weights: Any, depth: int | None):
+def _reads_num_classes(part: Any) -> bool:
+    """Whether `part` is a head: a head is told the number of classes when it is called, a decoder is not."""
+    return "num_classes" in inspect.signature(part).parameters
+
+
+def _outside_encoder(encoder: Any, image: Tensor, *, weights: Any, depth: int | None, pad: bool):
     if weights is not None:
         raise ValueError(
             f"`weights` belongs to encoders given by name; {encoder.name!r} comes with its own weights. Leave it out."
         )
-    model, strides = pyramid_features(encoder, image.shape[1:])
+    model, strides = pyramid_features(encoder, image.shape[1:], pad=pad)
     if depth is not None:
+        if not 1 <= depth <= len(strides):
+            raise ValueError(f"{encoder.name!r} has 1 to {len(strides)} levels, received depth={depth}.")
         model = keras.Model(model.inputs, model.outputs[:depth], name="encoder")
         strides = strides[:depth]
     return image, max(strides), model, strides
-
-
-def _padded_size(image_shape: tuple[int | None, ...], multiple: int) -> list[int | None]:
-    return [None if n is None else -(-n // multiple) * multiple for n in image_shape[:2]]
 
 
 def _levels(strides: tuple[int, ...], tensors: Any) -> Features:

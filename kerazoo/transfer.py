@@ -1,7 +1,6 @@
 """Freezing and unfreezing parts of a model for transfer learning."""
 
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -111,14 +110,6 @@ def trainable_table(model: keras.Model) -> TrainableTable:
         if layer.count_params():
             rows.append(PartCount(layer.name, _count(layer.trainable_variables), _count(layer.weights)))
     return TrainableTable(tuple(rows))
-
-
-def part_paths(model: keras.Model, part: str) -> str:
-    """Pattern that matches the paths of a part's variables and no others, for `keras.optimizers.OptimizerMap`.
-
-    Paths carry no name of the part, so the pattern lists them.
-    """
-    return "|".join(f"^{re.escape(variable.path)}$" for variable in _part(model, part).variables)
 
 
 def _count(variables: Iterable[keras.Variable]) -> int:

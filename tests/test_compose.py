@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import kerazoo as kz
+from kerazoo.encoders.build import build_encoder
 from kerazoo.encoders.resnet import basic_block
 
 pytestmark = pytest.mark.backends
@@ -153,12 +154,17 @@ def test_encoder_weights_from_a_file(tmp_path, model):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_model_with_pyramid_outputs_is_an_encoder():
+@pytest.fixture
+def backbone():
     image = keras.Input((None, None, 3))
     fine = keras.layers.Conv2D(4, 3, strides=4, padding="same", name="fine")(image)
     coarse = keras.layers.Conv2D(6, 3, strides=2, padding="same", name="coarse")(fine)
     backbone = keras.Model(image, coarse, name="backbone")
     backbone.pyramid_outputs = {"P1": fine, "P2": coarse}  # a family whose numbers are not logarithms of strides
+    return backbone
+
+
+def test_a_model_with_pyramid_outputs_is_an_encoder(backbone):
     model = kz.segmenter(backbone, "fpn", "linear", num_classes=4)
     assert kz.encoders.strides(model.get_layer("encoder")) == [4, 8]
     assert model.predict_on_batch(np.zeros((1, 45, 67, 3), "float32")).shape == (1, 45, 67, 4)
@@ -177,6 +183,8 @@ def test_a_model_with_pyramid_outputs_is_an_encoder():
         ({"image_shape": (None, None)}, r"`image_shape` must be \(height, width, channels\).*received \(None, None\)"),
         ({"image_shape": (0, 32, 3)}, r"`image_shape` must be"),
         ({"output_stride": 5}, r"`output_stride` is one of \(32, 16, 8\), received 5"),
+        ({"output_stride": 0}, r"`output_stride` is one of \(32, 16, 8\), received 0"),
+        ({"depth": 0}, r"1 to 5 levels, received depth=0"),
         ({"depth": 9}, r"1 to 5 levels, received depth=9"),
         ({"weights": "imagnet"}, r"weights='imagnet': this encoder takes None, the path of a \.weights\.h5 file"),
     ],
@@ -233,3 +241,69 @@ def test_an_untrained_head_predicts_the_prior(head, num_classes):
 def test_a_prior_without_a_logit_is_refused():
     with pytest.raises(ValueError, match=r"MLF's `prior` must be between 0 and 1, both excluded, received 0\.0"):
         kz.heads.create("mlf", prior=0.0)
+
+
+@pytest.mark.parametrize(
+    ("create", "name", "value", "message"),
+    [
+        (kz.heads.create, "mlf", {"width": 0}, r"MLF's `width` must be a whole number of at least 1, received 0"),
+        (
+            kz.heads.create,
+            "mlf",
+            {"convolutions": 1.5},
+            r"MLF's `convolutions` must be a whole number .* received 1\.5",
+        ),
+        (
+            kz.heads.create,
+            "mlf",
+            {"attention": "es"},
+            r"MLF's `attention` must be one of \(None, 'se'\), received 'es'",
+        ),
+        (kz.heads.create, "hypercolumn", {"fuse": "add"}, r"Hypercolumn's `fuse` must be one of \('sum', 'concat'\)"),
+        (kz.heads.create, "linear", {"kernel_size": 2}, r"Linear's `kernel_size` must be odd, received 2"),
+        (kz.decoders.create, "fpn", {"interpolation": "bicubic"}, r"FPN's `interpolation` must be one of"),
+        (kz.decoders.create, "fpn", {"width": -1}, r"FPN's `width` must be a whole number of at least 1, received -1"),
+        (kz.decoders.create, "unet", {"widths": (64, "a")}, r"UNet's `widths` must be a whole number .* received 'a'"),
+        (
+            kz.decoders.create,
+            "unet",
+            {"skip": "add"},
+            r"UNet's `skip` must be one of \('sum', 'concat'\), received 'add'",
+        ),
+    ],
+)
+def test_bad_hyper_parameters_are_named_when_the_part_is_made(create, name, value, message):
+    with pytest.raises(ValueError, match=message):
+        create(name, **value)
+
+
+def test_a_part_in_another_parts_place_is_a_type_error():
+    with pytest.raises(TypeError, match=r"`decoder` must be a name .* received Linear\("):
+        kz.segmenter(TINY, kz.heads.create("linear"), "linear", num_classes=1)
+    with pytest.raises(TypeError, match=r"`head` must be a name .* received FPN\("):
+        kz.segmenter(TINY, "unet", kz.decoders.create("fpn"), num_classes=1)
+    with pytest.raises(TypeError, match=r"`encoder` must be a name"):
+        kz.segmenter(kz.decoders.create("fpn"), "unet", "linear", num_classes=1)
+
+
+def test_an_outside_encoder_keeps_its_strides_and_has_only_its_levels(backbone):
+    with pytest.raises(
+        ValueError, match=r"`output_stride` belongs to encoders given by name; 'backbone' has the strides"
+    ):
+        kz.segmenter(backbone, "fpn", "linear", num_classes=1, output_stride=8)
+    with pytest.raises(ValueError, match=r"'backbone' has 1 to 2 levels, received depth=9"):
+        kz.segmenter(backbone, "fpn", "linear", num_classes=1, depth=9)
+    with pytest.raises(ValueError, match=r"takes 3 channels"):
+        kz.segmenter(backbone, "fpn", "linear", num_classes=1, image_shape=(None, None, 1))
+
+
+def test_an_outside_encoder_gets_images_of_fixed_size_padded(backbone):
+    model = kz.segmenter(backbone, "fpn", "linear", num_classes=2, image_shape=(45, 67, 3))
+    assert model.get_layer("encoder").input_shape == (None, 48, 72, 3)
+    assert model.predict_on_batch(np.zeros((1, 45, 67, 3), "float32")).shape == (1, 45, 67, 2)
+
+
+def test_strides_are_measured_for_every_fixed_size():
+    for size in ((45, 67), (64, 64), (33, 200)):
+        encoder, declared = build_encoder(TINY, image_shape=(*size, 3))
+        assert kz.encoders.strides(encoder) == list(declared)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from keras import layers
 
+from kerazoo.arguments import check_choice, check_whole
 from kerazoo.layers import Resize
 from kerazoo.layers.blocks import conv
+from kerazoo.layers.resize import INTERPOLATIONS
 from kerazoo.types import Features, Level
 
 
@@ -24,7 +26,7 @@ class FPN:
 
     Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`.
     Returns: the decoded levels, fine to coarse, all of `width` channels.
-    Raises: ValueError if no level is left.
+    Raises: ValueError if an argument is not one of those, or no level is left.
     """
 
     width: int = 256
@@ -33,6 +35,11 @@ class FPN:
 
     output_stride = 32
     depth = None
+
+    def __post_init__(self):
+        check_whole("FPN", "width", self.width)
+        check_whole("FPN", "finest_stride", self.finest_stride)
+        check_choice("FPN", "interpolation", self.interpolation, INTERPOLATIONS)
 
     def __call__(self, features: Features) -> Features:
         used = [level for level in features if level.stride >= self.finest_stride]

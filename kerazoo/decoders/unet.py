@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
+from kerazoo.arguments import check_choice, check_whole
 from kerazoo.layers import CropLike, Resize
 from kerazoo.layers.blocks import conv, conv_norm_act
 from kerazoo.types import Features, Level, Tensor
@@ -30,7 +31,8 @@ class UNet:
 
     Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`.
     Returns: the decoded levels, fine to coarse; the first is what a plain head reads.
-    Raises: ValueError if there are fewer than two levels, or `widths` does not fit the number of skips.
+    Raises: ValueError if an argument is not one of those, there are fewer than two levels, or `widths` does not fit the
+        number of skips.
     """
 
     widths: tuple[int, ...] | None = None
@@ -41,12 +43,12 @@ class UNet:
     depth = None
 
     def __post_init__(self):
-        if self.skip not in SKIPS:
-            raise ValueError(f"UNet's `skip` must be one of {SKIPS}, received {self.skip!r}.")
-        if self.upsampling not in UPSAMPLINGS:
-            raise ValueError(f"UNet's `upsampling` must be one of {UPSAMPLINGS}, received {self.upsampling!r}.")
+        check_choice("UNet", "skip", self.skip, SKIPS)
+        check_choice("UNet", "upsampling", self.upsampling, UPSAMPLINGS)
         if self.widths is not None:
             object.__setattr__(self, "widths", tuple(self.widths))
+            for width in self.widths:
+                check_whole("UNet", "widths", width)
 
     def __call__(self, features: Features) -> Features:
         *skips, coarsest = features

@@ -107,31 +107,44 @@ def strides(model: keras.Model) -> list[int]:
         ValueError: an output's rows do not divide the input's: the encoder has no exact strides.
     """
     shape = model.input_shape
-    size = shape[1] or math.lcm(256, 7 * 9 * 5)
-    width = shape[2] or size
-    outputs = model.compute_output_spec(keras.KerasTensor((1, size, width, shape[3]), dtype="float32"))
+    size = [n or math.lcm(256, 7 * 9 * 5) for n in shape[1:3]]
+    outputs = model.compute_output_spec(keras.KerasTensor((1, *size, shape[3]), dtype="float32"))
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    measured = []
-    for output in outputs:
-        rows = output.shape[1]
-        stride = -(-size // rows)
-        if -(-size // stride) != rows:
-            raise ValueError(f"An encoder's output has {rows} rows for {size} of the image: that is no exact stride.")
-        measured.append(stride)
-    return measured
+    return [_stride(size, output.shape[1:3]) for output in outputs]
+
+
+def _stride(size: list[int], rows: tuple[int, ...]) -> int:
+    """The stride that gives ceil(size / stride) rows and columns; a power of two where a small size leaves a choice."""
+    sides = list(zip(size, rows, strict=True))
+    least = max(-(-n // r) for n, r in sides)
+    most = min((n - 1) // (r - 1) if r > 1 else 2 * n for n, r in sides)
+    if least > most:
+        raise ValueError(f"An encoder's output is {rows} for an image of {tuple(size)}: that is no exact stride.")
+    return next((s for s in range(least, most + 1) if s & (s - 1) == 0), least)
+
+
+def padded_shape(image_shape: tuple[int | None, int | None, int], multiple: int) -> tuple[int | None, int | None, int]:
+    """Shape of an image after padding to `multiple`; sizes None stay None."""
+    height, width = (None if n is None else -(-n // multiple) * multiple for n in image_shape[:2])
+    return height, width, image_shape[2]
 
 
 def pyramid_features(
-    backbone: Any, image_shape: tuple[int | None, int | None, int]
+    backbone: Any, image_shape: tuple[int | None, int | None, int], *, pad: bool
 ) -> tuple[keras.Model, tuple[int, ...]]:
     """Turn an object with `pyramid_outputs` (KerasHub, KerasCV, medicai) into an encoder.
 
     Strides are measured from shapes: families number their levels differently.
 
+    Args:
+        backbone: The object.
+        image_shape: `(height, width, channels)`, sizes None where the backbone takes any.
+        pad: Whether images come padded to a multiple of the coarsest stride.
+
     Returns: a model named "encoder" with the list of levels, fine to coarse, and their strides.
 
     Raises:
-        ValueError: the backbone takes another number of channels than `image_shape` has.
+        ValueError: the backbone takes another number of channels than `image_shape` has, or was built for another size.
     """
     shape = check_image_shape(image_shape)
     channels = backbone.input_shape[-1]
@@ -144,6 +157,13 @@ def pyramid_features(
     levels = sorted(
         (Level(stride, position) for position, stride in enumerate(strides(pyramid))), key=lambda level: level.stride
     )
+    shape = padded_shape(shape, levels[-1].stride if pad else 1)
+    for built, wanted in zip(backbone.input_shape[1:3], shape[:2], strict=True):
+        if built is not None and built != wanted:
+            raise ValueError(
+                f"The backbone {backbone.name!r} was built for images of {backbone.input_shape[1:3]}, and would get "
+                f"{shape[:2]}. Pass image_shape={backbone.input_shape[1:]}, or build it for any size."
+            )
     image = keras.Input(shape, name="image")
     maps = pyramid(image)
     maps = maps if isinstance(maps, (list, tuple)) else [maps]

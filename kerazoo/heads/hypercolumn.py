@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
+from kerazoo.arguments import check_choice, check_whole
 from kerazoo.heads._logits import PRIOR, check_prior, classify
 from kerazoo.layers import Resize
 from kerazoo.layers.blocks import conv
@@ -18,10 +19,12 @@ from kerazoo.types import Features, Level, Tensor
 FUSES = ("sum", "concat")
 
 
-def check_fuse(fuse: str, *, owner: str) -> None:
-    """Raise ValueError unless `fuse` is one of `FUSES`."""
-    if fuse not in FUSES:
-        raise ValueError(f"{owner}'s `fuse` must be one of {FUSES}, received {fuse!r}.")
+def check_columns(owner: str, *, width: int, fuse: str, stride: int | None) -> None:
+    """Raise ValueError unless these are arguments of `hypercolumn`."""
+    check_whole(owner, "width", width)
+    check_choice(owner, "fuse", fuse, FUSES)
+    if stride is not None:
+        check_whole(owner, "stride", stride)
 
 
 def hypercolumn(features: Features, *, width: int, fuse: str, stride: int | None) -> Level:
@@ -81,7 +84,7 @@ class Hypercolumn:
 
     Call: `features`, decoded levels, fine to coarse; `num_classes`, channels of the logits.
     Returns: the logits as a level: stride and `(B, ceil(H / stride), ceil(W / stride), num_classes)`.
-    Raises: ValueError if `fuse` is unknown, `prior` is not between 0 and 1, or `stride` is coarser than every level.
+    Raises: ValueError if an argument is not one of those, or `stride` is coarser than every level.
     """
 
     width: int = 64
@@ -90,7 +93,7 @@ class Hypercolumn:
     prior: float = PRIOR
 
     def __post_init__(self):
-        check_fuse(self.fuse, owner="Hypercolumn")
+        check_columns("Hypercolumn", width=self.width, fuse=self.fuse, stride=self.stride)
         check_prior(self.prior, owner="Hypercolumn")
 
     def __call__(self, features: Features, *, num_classes: int) -> Level:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from kerazoo.arguments import check_odd
 from kerazoo.heads._logits import PRIOR, check_prior, classify
 from kerazoo.types import Features, Level
 
@@ -16,13 +17,14 @@ class Linear:
 
     Call: `features`, decoded levels, fine to coarse; `num_classes`, channels of the logits.
     Returns: the logits as a level: stride and `(B, ceil(H / stride), ceil(W / stride), num_classes)`.
-    Raises: ValueError if `prior` is not between 0 and 1.
+    Raises: ValueError if `kernel_size` is not odd or `prior` is not between 0 and 1.
     """
 
     kernel_size: int = 1
     prior: float = PRIOR
 
     def __post_init__(self):
+        check_odd("Linear", "kernel_size", self.kernel_size)
         check_prior(self.prior, owner="Linear")
 
     def __call__(self, features: Features, *, num_classes: int) -> Level:

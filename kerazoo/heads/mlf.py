@@ -6,8 +6,9 @@ squeeze-and-excitation (Hu et al., 2018, https://arxiv.org/abs/1709.01507).
 
 from dataclasses import dataclass
 
+from kerazoo.arguments import check_choice, check_whole
 from kerazoo.heads._logits import PRIOR, check_prior, classify
-from kerazoo.heads.hypercolumn import check_fuse, hypercolumn
+from kerazoo.heads.hypercolumn import check_columns, hypercolumn
 from kerazoo.layers.blocks import ATTENTIONS, attend, conv_norm_act
 from kerazoo.types import Features, Level
 
@@ -44,12 +45,11 @@ class MLF:
     prior: float = PRIOR
 
     def __post_init__(self):
-        check_fuse(self.fuse, owner="MLF")
+        check_columns("MLF", width=self.width, fuse=self.fuse, stride=self.stride)
         check_prior(self.prior, owner="MLF")
-        if self.attention is not None and self.attention not in ATTENTIONS:
-            raise ValueError(f"MLF's `attention` must be None or one of {ATTENTIONS}, received {self.attention!r}.")
-        if self.convolutions < 0:
-            raise ValueError(f"MLF's `convolutions` must be at least 0, received {self.convolutions}.")
+        check_choice("MLF", "attention", self.attention, (None, *ATTENTIONS))
+        check_whole("MLF", "convolutions", self.convolutions, least=0)
+        check_whole("MLF", "reduction", self.reduction)
 
     def __call__(self, features: Features, *, num_classes: int) -> Level:
         stride, x = hypercolumn(features, width=self.width, fuse=self.fuse, stride=self.stride)

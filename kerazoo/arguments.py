@@ -1,0 +1,23 @@
+"""Checks of hyper-parameters that many parts share. Each raises ValueError with the owner, the rule and the value."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def check_choice(owner: str, name: str, value: Any, choices: Sequence[Any]) -> None:
+    """`value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{owner}'s `{name}` must be one of {tuple(choices)}, received {value!r}.")
+
+
+def check_whole(owner: str, name: str, value: Any, *, least: int = 1) -> None:
+    """`value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{owner}'s `{name}` must be a whole number of at least {least}, received {value!r}.")
+
+
+def check_odd(owner: str, name: str, value: Any) -> None:
+    """`value` is an odd whole number: an even kernel would shift the map by half a pixel."""
+    check_whole(owner, name, value)
+    if value % 2 == 0:
+        raise ValueError(f"{owner}'s `{name}` must be odd, received {value}: an even kernel shifts the map.")
