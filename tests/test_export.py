@@ -181,12 +181,21 @@ def test_images_are_resized_as_in_training(tmp_path):
     assert np.abs(other.probability - prediction.probability).max() > 0.1  # resizing is what made them agree
 
 
-def test_16_bit_images_and_a_fixed_size(tmp_path):
-    model = local_model(size=(64, 96))
-    path = kz.export.saved_model(model, tmp_path / "served", input_dtype="uint16", verbose=False)
-    image = np.random.default_rng(0).integers(0, 65536, (1, 64, 96, 1)).astype("uint16")
-    (prediction,) = kz.inference.predict(model, image)
-    np.testing.assert_allclose(run(path, image)["probability"][0], prediction.probability, atol=1e-5)
+@pytest.mark.parametrize("image_size", [None, (32, 48)])
+def test_16_bit_images_are_served_as_in_training(tmp_path, image_size):
+    model = local_model(size=(64, 96) if image_size is None else (None, None))
+    path = kz.export.saved_model(model, tmp_path / "served", image_size=image_size, input_dtype="uint16", verbose=False)
+    rows, columns = np.mgrid[:64, :96]
+    image = (32768 + 16000 * np.sin(rows / 9) + 16000 * np.cos(columns / 7)).astype("uint16")[None, ..., None]
+    served = run(path, image)["probability"]
+    (prediction,) = kz.inference.predict(model, image, image_size=image_size)
+    np.testing.assert_allclose(served[0], prediction.probability, atol=1e-5 if image_size is None else 0.02)
+    floats = (image / 257).astype("float32")
+    if image_size is None:
+        exact = 1 / (1 + np.exp(-np.asarray(model(floats), "float64")))
+        np.testing.assert_allclose(served, exact, atol=1e-5)
+    assert np.ptp(served) > 0.1
+    assert "0 to 65535 for 0 to 255" in (path / "card.md").read_text()
 
 
 def test_a_difference_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):

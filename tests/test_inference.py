@@ -96,15 +96,23 @@ def test_low_precision_models_give_float32():
         np.testing.assert_allclose(prediction.probability.sum(axis=-1), 1, atol=1e-6)
 
 
-def test_grey_images_become_rgb_and_16_bit_stays_exact():
+def test_grey_images_become_rgb():
     grey = picture(16, 16)
     (prediction,) = kz.inference.predict(local_model(channels=3), [grey])
     np.testing.assert_allclose(prediction.probability, expected(local_model(), grey), atol=1e-5)
-    deep = grey.astype("uint16") * 257
-    seen = keras.Input((None, None, 1))
-    model = keras.Model(seen, keras.layers.Rescaling(1 / 257, dtype="float32")(seen))
-    (prediction,) = kz.inference.predict(model, [deep])
-    np.testing.assert_allclose(prediction.probability, sigmoid(grey.astype("float32")), atol=1e-4)
+
+
+@pytest.mark.parametrize("image_size", [None, (20, 28)])
+def test_16_bit_images_are_fed_as_the_pipeline_feeds_them(image_size):
+    deep = np.random.default_rng(0).integers(0, 65536, (33, 47, 1)).astype("uint16")
+    model = local_model()
+    (prediction,) = kz.inference.predict(model, [deep], image_size=image_size)
+    fed = deep.astype("float32") / 257
+    fed = fed if image_size is None else kz.data.images.resize_image(fed, image_size)
+    assert 0 <= fed.min() < fed.max() <= 255
+    assert prediction.score == pytest.approx(expected(model, fed).max(), abs=1e-5)
+    if image_size is None:
+        np.testing.assert_allclose(prediction.probability, expected(model, fed), atol=1e-5)
 
 
 def test_probabilities_are_resized_back_before_the_threshold():

@@ -17,6 +17,10 @@ _ORIENTATION = 0x0112  # EXIF tag
 _FAULTS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
+UINT16_PER_LEVEL = 257
+"""Steps of a 16-bit image in one of the 255 steps that models take: 65535 / 255."""
+
+
 class Header(NamedTuple):
     """What an image file says before its pixels.
 
@@ -112,6 +116,14 @@ def read_header(path: str | Path, *, exif_orientation: bool = True) -> Header:
         raise
     except _FAULTS as error:
         raise _unreadable(path, error) from error
+
+
+def to_byte_range(image: np.ndarray) -> np.ndarray:
+    """Turn the 0-65535 of a uint16 image into 0-255 float32; an image of any other dtype is given back as it is.
+
+    Whatever feeds a model calls this, before it resizes: the pipeline, prediction and, in TensorFlow, an export.
+    """
+    return image.astype(np.float32) / np.float32(UINT16_PER_LEVEL) if image.dtype == np.uint16 else image
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

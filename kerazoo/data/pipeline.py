@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerazoo.data.cache import Cache, DirectoryCache, MemoryCache
-from kerazoo.data.images import resize_image, resize_mask, to_channels
+from kerazoo.data.images import resize_image, resize_mask, to_byte_range, to_channels
 from kerazoo.data.sampling import Draw, Order, audit_order
 from kerazoo.data.source import Source
 
@@ -217,8 +217,7 @@ class Loader:
                     f"{self._channels}. Pass channels=1 or channels=3."
                 )
             image = to_channels(image, self._channels)
-        if image.dtype == np.uint16:
-            image = image.astype(np.float32) / np.float32(257)
+        image = to_byte_range(image)
         if self._size is not None:
             image = resize_image(image, self._size)
             mask = resize_mask(mask, self._size) if self._masks else mask

@@ -35,7 +35,7 @@ def card(
     outputs = model.output
     num_classes = mask_logits(outputs).shape[-1]
     height, width = ("any" if n is None else n for n in size)
-    values = {"uint8": "0 to 255", "uint16": "0 to 65535", "float32": "as in training"}[input_dtype]
+    values = {"uint8": "0 to 255", "uint16": "0 to 65535 for 0 to 255", "float32": "as in training"}[input_dtype]
     kind = {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
     rows = [
         ("in", "`images`", f"(batch, {height} height, {width} width, {channels})", input_dtype, f"{kind}, {values}"),

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerazoo.data.images import UINT16_PER_LEVEL
 from kerazoo.export.card import card
 from kerazoo.export.parity import Parity, allowed_difference, compare, example_batches
 from kerazoo.export.precision import in_float32
@@ -46,7 +47,8 @@ def saved_model(
         rule: What counts as found; None is `DecisionRule()`.
         image_size: `(height, width)` the model was trained at: images are resized to it inside the export, antialiased,
             and probabilities are resized back. None works at the size of the image.
-        input_dtype: Type of the images.
+        input_dtype: Type of the images: uint8 in 0-255, uint16 in 0-65535, which become 0-255 inside as in training, or
+            float32 with values as in training.
         class_names: Names of the class ids from 0, the background, on; for the card.
         overwrite: Whether `path` may be replaced if it is an export already.
         verbose: Whether to print the largest difference.
@@ -125,12 +127,14 @@ class _Service:
         return served
 
     def _prepared(self, images: Tensor) -> Tensor:
-        """Images as the model takes them; resized ones are rounded as the training pipeline does."""
+        """Images as the model takes them: to 0-255, then resized, and 8-bit ones rounded, as the pipeline does it."""
         import tensorflow as tf
 
+        if self.input_dtype == "uint16":
+            images = tf.cast(images, tf.float32) / UINT16_PER_LEVEL
         if self.image_size is not None:
             images = tf.image.resize(tf.cast(images, tf.float32), self.image_size, antialias=True)
-            images = images if self.input_dtype == "float32" else tf.round(images)
+            images = tf.round(images) if self.input_dtype == "uint8" else images
         return tf.cast(images, self.model.inputs[0].dtype)
 
     def write(self, path: Path) -> None:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerazoo.data.images import resize_image, to_channels
+from kerazoo.data.images import resize_image, to_byte_range, to_channels
 from kerazoo.inference.decision import DecisionRule, mask_logits, probabilities
 from kerazoo.inference.tiling import Tiling
 from kerazoo.layers import Resize
@@ -57,7 +57,8 @@ def predict(
     Args:
         model: Segmenter that returns logits `(B, H, W, num_classes)`, or a mapping whose `"mask"` they are.
         images: `(N, H, W, C)` array, a sequence of `(H, W)` or `(H, W, C)` arrays, or a `Source`, whose masks are not
-            opened. Values as in training; grey images become RGB, and RGB ones grey, if the model wants that.
+            opened. Values as in training: uint8 in 0-255, uint16 in 0-65535 (which become 0-255, as in the pipeline),
+            or floats. Grey images become RGB, and RGB ones grey, if the model wants that.
         batch_size: Images (or tiles) in a batch; images of the same size share one.
         threshold: Shorthand for `rule=DecisionRule(pixel_threshold=threshold)`; None is 0.5.
         rule: What counts as foreground.
@@ -202,6 +203,10 @@ class _Runner:
             image = to_channels(image, self.channels)
         except ValueError as error:
             raise ValueError(f"Image {name!r}: {error}") from error
+        if self.dtype.startswith(("float", "bfloat")):
+            image = to_byte_range(image)
+        elif image.dtype != self.dtype:
+            raise ValueError(f"Image {name!r} is {image.dtype}, but the model takes {self.dtype} only.")
         if self.size is not None:
             image = resize_image(image, self.size)
         elif self.fixed not in (None, image.shape[:2]) and not tiled:
@@ -209,8 +214,6 @@ class _Runner:
                 f"Image {name!r} is {image.shape[:2]}, but the model takes images of {self.fixed} only. Pass "
                 f"image_size={self.fixed}."
             )
-        if image.dtype != self.dtype and not self.dtype.startswith(("float", "bfloat")):
-            raise ValueError(f"Image {name!r} is {image.dtype}, but the model takes {self.dtype} only.")
         return image.astype(self.dtype)
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray | None]]:
