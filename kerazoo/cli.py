@@ -153,6 +153,7 @@ def predict(
         image_size=recipe.data.image_size,
         batch_size=recipe.training.batch_size,
         threshold=recipe.evaluation.threshold if threshold is None else threshold,
+        **_reading(recipe),
         overwrite=overwrite,
     )
     found = sum(row["foreground_pixels"] > 0 for row in rows)
@@ -164,6 +165,9 @@ def export(
     run: RunArgument,
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the model goes; a new directory.")],
     format: Annotated[str, typer.Option("--format", help="Only saved_model in this version.")] = "saved_model",
+    input_dtype: Annotated[
+        str, typer.Option("--input-dtype", help="Type of the images that the export takes: uint8, uint16 or float32.")
+    ] = "uint8",
     checkpoint: CheckpointOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -182,6 +186,8 @@ def export(
         to,
         rule=DecisionRule(pixel_threshold=recipe.evaluation.threshold),
         image_size=recipe.data.image_size,
+        input_dtype=input_dtype,  # pyright: ignore[reportArgumentType]  # checked there
+        intensity_range=_reading(recipe).get("intensity_range"),
         class_names=["background", *names] if facts["num_classes"] == 1 else names,
         overwrite=overwrite,
     )
@@ -218,6 +224,12 @@ def _load_keras() -> None:
     finally:
         os.dup2(before, 2)
         os.close(before)
+
+
+def _reading(recipe: Any) -> dict[str, Any]:
+    """What the recipe's source says of how images are read, for images that no source reads."""
+    options = recipe.data.source.options
+    return {name: options[name] for name in ("exif_orientation", "intensity_range") if name in options}
 
 
 def _console() -> Any:

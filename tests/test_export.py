@@ -198,6 +198,22 @@ def test_16_bit_images_are_served_as_in_training(tmp_path, image_size):
     assert "0 to 65535 for 0 to 255" in (path / "card.md").read_text()
 
 
+def test_the_intensity_range_of_the_training_is_inside(tmp_path):
+    model = local_model()
+    options = {"input_dtype": "uint16", "intensity_range": (100, 4095)}
+    path = kz.export.saved_model(model, tmp_path / "served", image_size=(32, 48), verbose=False, **options)
+    rows, columns = np.mgrid[:64, :96]
+    image = (2000 + 1000 * np.sin(rows / 9) + 1000 * np.cos(columns / 7)).astype("uint16")
+    scaled = np.clip((image.astype("float32") - 100) * (255 / 3995), 0, 255)
+    (prediction,) = kz.inference.predict(model, [scaled], image_size=(32, 48))
+    served = run(path, image[None, ..., None])["probability"][0]
+    np.testing.assert_allclose(served, prediction.probability, atol=0.02)
+    assert np.ptp(served) > 0.1
+    assert "100 to 4095, what lies outside is clipped" in (path / "card.md").read_text()
+    with pytest.raises(ValueError, match="8-bit images do not hold the values up to 4095 of `intensity_range`"):
+        kz.export.saved_model(model, tmp_path / "other", intensity_range=(100, 4095))
+
+
 def test_a_difference_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
     def drifting(logits):
         return keras.ops.sigmoid(logits) + (0.0 if tf.inside_function() else 3e-4)  # traced for the export, then eager

@@ -314,6 +314,29 @@ def test_folder_in_masks_and_overlays_out(folder, tmp_path):
     assert str(tmp_path) not in (out / "predictions.csv").read_text()
 
 
+def test_folder_reads_images_as_the_source_of_the_training(tmp_path):
+    (tmp_path / "images").mkdir()
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    values = picture(24, 32)[..., 0].astype("uint16") * 16  # 12 bits
+    Image.fromarray(values).save(tmp_path / "images" / "deep.tif")
+    Image.fromarray(picture(24, 32)[..., 0]).save(tmp_path / "images" / "turned.jpg", exif=turned)
+    reading = {"intensity_range": (100, 4000), "exif_orientation": False}
+    rows = kz.inference.predict_folder(local_model(), tmp_path / "images", tmp_path / "out", **reading)
+    scaled = np.clip((values.astype("float32") - 100) * (255 / 3900), 0, 255)
+    np.testing.assert_array_equal(
+        pixels(tmp_path / "out" / "deep.png"), kz.inference.predict(local_model(), [scaled])[0].mask
+    )
+    assert (rows[1]["height"], rows[1]["width"]) == (24, 32)
+    rows = kz.inference.predict_folder(local_model(), tmp_path / "images", tmp_path / "plain")
+    assert rows[0]["foreground_pixels"] == 0
+    assert (rows[1]["height"], rows[1]["width"]) == (32, 24)
+    with pytest.raises(ValueError, match=r"`intensity_range` must be \(low, high\) with low < high, received \(9, 9\)"):
+        kz.inference.predict_folder(
+            local_model(), tmp_path / "images", tmp_path / "no", intensity_range=(9, 9), on_error="skip"
+        )
+
+
 def test_folder_never_loses_a_file(folder, tmp_path):
     model = local_model()
     with pytest.raises(ValueError, match="`to` is the folder of the images"):

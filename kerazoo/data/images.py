@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,20 +36,26 @@ class Header(NamedTuple):
     alpha: bool
 
 
-def read_image(path: str | Path, *, exif_orientation: bool = True) -> np.ndarray:
+def read_image(
+    path: str | Path, *, exif_orientation: bool = True, intensity_range: tuple[float, float] | None = None
+) -> np.ndarray:
     """Decode an image file.
 
     Args:
         path: The file.
         exif_orientation: Turn the image as its EXIF tag says, as every viewer does.
+        intensity_range: Image values (low, high) that become 0 and 255, as float32, clipped; None leaves them as
+            stored.
 
     Returns: `(H, W, C)` uint8, uint16 (16-bit grey) or float32 (float or 32-bit grey TIFF). C is 1 for grey and 3 for
         colour; palettes are resolved, CMYK is converted and an alpha channel is dropped.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not an image, is corrupt or truncated, has several frames, or holds NaN or infinity.
+        ValueError: the file is not an image, is corrupt or truncated, has several frames, or holds NaN or infinity; or
+            `intensity_range` is not (low, high).
     """
+    check_intensity_range(intensity_range)
     image = _decode(path, exif_orientation)
     if image.mode == "P" or image.mode in {"CMYK", "YCbCr", "LAB", "HSV", "RGBX", "PA"}:
         image = image.convert("RGB")
@@ -63,7 +70,18 @@ def read_image(path: str | Path, *, exif_orientation: bool = True) -> np.ndarray
         raise ValueError(f"Image {path} holds NaN or infinity. Repair it or leave it out.")
     if pixels.dtype == np.dtype(">u2"):
         pixels = pixels.astype(np.uint16)
+    if intensity_range is not None:
+        low, high = intensity_range
+        pixels = np.clip((pixels.astype(np.float32) - low) * (255 / (high - low)), 0, 255)
     return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+
+
+def check_intensity_range(intensity_range: Sequence[float] | None) -> None:
+    """Raise ValueError unless it is None or (low, high) with low < high."""
+    if intensity_range is None:
+        return
+    if len(intensity_range) != 2 or not intensity_range[0] < intensity_range[1]:
+        raise ValueError(f"`intensity_range` must be (low, high) with low < high, received {intensity_range}.")
 
 
 def read_mask(path: str | Path, *, exif_orientation: bool = True) -> np.ndarray:

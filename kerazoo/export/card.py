@@ -16,6 +16,7 @@ def card(
     size: tuple[int | None, int | None],
     image_size: tuple[int, int] | None,
     input_dtype: str,
+    intensity_range: tuple[float, float] | None,
     class_names: Sequence[str] | None,
     versions: Mapping[str, str],
 ) -> str:
@@ -28,6 +29,7 @@ def card(
         size: Height and width of the images it takes; None is any.
         image_size: Working size inside the export, or None.
         input_dtype: Type of the images.
+        intensity_range: Image values that become 0 and 255, or None.
         class_names: Names of the ids from 0 on, or None.
         versions: Of the packages that wrote it.
     """
@@ -36,6 +38,8 @@ def card(
     num_classes = mask_logits(outputs).shape[-1]
     height, width = ("any" if n is None else n for n in size)
     values = {"uint8": "0 to 255", "uint16": "0 to 65535 for 0 to 255", "float32": "as in training"}[input_dtype]
+    if intensity_range is not None:
+        values = f"{intensity_range[0]:g} to {intensity_range[1]:g}, what lies outside is clipped"
     kind = {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
     rows = [
         ("in", "`images`", f"(batch, {height} height, {width} width, {channels})", input_dtype, f"{kind}, {values}"),

@@ -108,16 +108,26 @@ def allowed_difference(largest_logit: float) -> float:
     return max(TOLERANCE, 1e-5 * largest_logit / 4)
 
 
-def example_batches(channels: int, dtype: str, sizes: Sequence[tuple[int, int]] = SIZES) -> list[np.ndarray]:
-    """Batches of smooth and noisy images over the whole range of `dtype`, the same in every call.
+def example_batches(
+    channels: int,
+    dtype: str,
+    sizes: Sequence[tuple[int, int]] = SIZES,
+    *,
+    values: tuple[float, float] | None = None,
+) -> list[np.ndarray]:
+    """Batches of smooth and noisy images, the same in every call.
 
     Args:
         channels: Of the images.
-        dtype: "uint8", "uint16", or "float32" for values from 0 to 255.
+        dtype: "uint8", "uint16" or "float32".
         sizes: Height and width of each batch; they hold 1, 2, 1, 2, … images.
+        values: Lowest and highest value; None is the whole range of an integer dtype, and 0 to 255 for float32.
     """
     rng = np.random.default_rng(0)
-    top = 65535 if dtype == "uint16" else 255
+    most = 65535 if dtype == "uint16" else 255
+    low, high = (0, most) if values is None else values
+    if dtype != "float32":
+        low, high = max(low, 0), min(high, most)
     batches = []
     for position, (height, width) in enumerate(sizes):
         rows, columns = np.mgrid[:height, :width] / max(height, width)
@@ -126,7 +136,7 @@ def example_batches(channels: int, dtype: str, sizes: Sequence[tuple[int, int]] 
             phase = rng.uniform(0, 6.3, (channels, 2))
             waves = [np.sin(9 * rows + a) + np.sin(7 * columns + b) for a, b in phase]
             image = np.stack(waves, axis=-1) / 4 + 0.5 + 0.15 * rng.standard_normal((height, width, channels))
-            images.append(np.clip(image, 0, 1) * top)
+            images.append(low + np.clip(image, 0, 1) * (high - low))
         batches.append(np.stack(images).astype(dtype))
     return batches
 

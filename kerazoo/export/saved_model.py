@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerazoo.data.images import UINT16_PER_LEVEL
+from kerazoo.data.images import UINT16_PER_LEVEL, check_intensity_range
 from kerazoo.export.card import card
 from kerazoo.export.parity import Parity, allowed_difference, compare, example_batches
 from kerazoo.export.precision import in_float32
@@ -30,6 +30,7 @@ def saved_model(
     *,
     image_size: tuple[int, int] | None = None,
     input_dtype: Literal["uint8", "uint16", "float32"] = "uint8",
+    intensity_range: tuple[float, float] | None = None,
     class_names: Sequence[str] | None = None,
     overwrite: bool = False,
     verbose: bool = True,
@@ -49,6 +50,7 @@ def saved_model(
             and probabilities are resized back. None works at the size of the image.
         input_dtype: Type of the images: uint8 in 0-255, uint16 in 0-65535, which become 0-255 inside as in training, or
             float32 with values as in training.
+        intensity_range: Image values (low, high) that become 0 and 255 inside; what the source of the training had.
         class_names: Names of the class ids from 0, the background, on; for the card.
         overwrite: Whether `path` may be replaced if it is an export already.
         verbose: Whether to print the largest difference.
@@ -68,7 +70,7 @@ def saved_model(
         )
     path, rule = Path(path), rule or DecisionRule()
     _check_target(path, overwrite)
-    service = _Service(model, rule, image_size=image_size, input_dtype=input_dtype)
+    service = _Service(model, rule, image_size=image_size, input_dtype=input_dtype, intensity_range=intensity_range)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as directory:
         written = Path(directory) / "export"
@@ -80,7 +82,8 @@ def saved_model(
             raise RuntimeError(
                 f"{parity}: more than {parity.tolerance:.0e} is not the same model. Nothing was written."
             )
-        content = {**parity.to_dict(), "rule": asdict(rule), "image_size": image_size, "versions": _versions()}
+        inside = {"rule": asdict(rule), "image_size": image_size, "intensity_range": intensity_range}
+        content = {**parity.to_dict(), **inside, "versions": _versions()}
         (written / "parity.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         description = card(
             service.model,
@@ -89,6 +92,7 @@ def saved_model(
             size=service.signature_size,
             image_size=image_size,
             input_dtype=input_dtype,
+            intensity_range=intensity_range,
             class_names=class_names,
             versions=_versions(),
         )
@@ -102,16 +106,31 @@ def saved_model(
 class _Service:
     """What is exported: images in, masks, probabilities and scores out."""
 
-    def __init__(self, model: keras.Model, rule: DecisionRule, *, image_size: Any, input_dtype: str):
+    def __init__(
+        self,
+        model: keras.Model,
+        rule: DecisionRule,
+        *,
+        image_size: tuple[int, int] | None,
+        input_dtype: str,
+        intensity_range: tuple[float, float] | None,
+    ):
         if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
             raise ValueError(f"`model` must be a Keras model with one input, a batch of images; received {model!r}.")
         if input_dtype not in INPUT_TYPES:
             raise ValueError(f"`input_dtype` must be one of {', '.join(INPUT_TYPES)}; received {input_dtype!r}.")
+        check_intensity_range(intensity_range)
+        if intensity_range is not None and input_dtype == "uint8" and intensity_range[1] > 255:
+            raise ValueError(
+                f"8-bit images do not hold the values up to {intensity_range[1]:g} of `intensity_range`. Give "
+                f"input_dtype uint16 or float32."
+            )
         _, height, width, self.channels = model.inputs[0].shape
         fixed = None if None in (height, width) else (height, width)
         if image_size is not None and fixed not in (None, tuple(image_size)):
             raise ValueError(f"`image_size` is {tuple(image_size)}, but the model takes images of {fixed} only.")
         self.model, self.rule, self.input_dtype = in_float32(model), rule, input_dtype
+        self.intensity_range = intensity_range
         self.image_size = None if image_size is None else tuple(image_size)
         self.signature_size = (None, None) if image_size is not None else (height, width)
         self._resize = Resize(dtype="float32")
@@ -130,11 +149,15 @@ class _Service:
         """Images as the model takes them: to 0-255, then resized, and 8-bit ones rounded, as the pipeline does it."""
         import tensorflow as tf
 
-        if self.input_dtype == "uint16":
+        if self.intensity_range is not None:
+            low, high = self.intensity_range
+            images = tf.clip_by_value((tf.cast(images, tf.float32) - low) * (255 / (high - low)), 0, 255)
+        elif self.input_dtype == "uint16":
             images = tf.cast(images, tf.float32) / UINT16_PER_LEVEL
         if self.image_size is not None:
             images = tf.image.resize(tf.cast(images, tf.float32), self.image_size, antialias=True)
-            images = tf.round(images) if self.input_dtype == "uint8" else images
+            rounded = self.input_dtype == "uint8" and self.intensity_range is None
+            images = tf.round(images) if rounded else images
         return tf.cast(images, self.model.inputs[0].dtype)
 
     def write(self, path: Path) -> None:
@@ -153,7 +176,7 @@ class _Service:
         loaded = tf.saved_model.load(str(path)).signatures["serving_default"]
         height, width = self.signature_size
         options = {} if height is None or width is None else {"sizes": [(height, width)] * 2}
-        batches = example_batches(self.channels, self.input_dtype, **options)
+        batches = example_batches(self.channels, self.input_dtype, values=self.intensity_range, **options)
         return compare(
             lambda images: _as_numpy(loaded(images=tf.constant(images))),
             lambda images: _as_numpy(self(tf.constant(images))),

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from PIL import Image
 
-from kerazoo.data.images import SUFFIXES, read_image
+from kerazoo.data.images import SUFFIXES, check_intensity_range, read_image
 from kerazoo.inference.decision import DecisionRule
 from kerazoo.inference.prediction import Prediction, stream
 from kerazoo.report.colors import class_color, hex_to_rgb, overlay
@@ -23,6 +23,8 @@ def predict_folder(
     to: str | Path,
     *,
     suffixes: tuple[str, ...] = SUFFIXES,
+    exif_orientation: bool = True,
+    intensity_range: tuple[float, float] | None = None,
     overlays: bool = True,
     overwrite: bool = False,
     on_error: Literal["raise", "skip"] = "raise",
@@ -40,13 +42,15 @@ def predict_folder(
     For `a/X.jpg` it writes `a/X.png`, class ids as a palette picture that viewers show in colour, and
     `a/X_overlay.png`, the image with its findings. `predictions.csv` has a row per image: `image` (path inside the
     folder), `height`, `width`, `score`, `foreground_pixels`, with several classes the pixels of each, with a label head
-    its probabilities, and `error`. EXIF orientation is applied.
+    its probabilities, and `error`.
 
     Args:
         model: As in `predict`.
         folder: Directory with the images.
         to: Directory to write to, made if missing; not `folder` itself. If it lies in `folder` it is not read.
         suffixes: Suffixes of the files that are images, in lower case.
+        exif_orientation: Turn images as their EXIF tag says; as the source that the model was trained on.
+        intensity_range: Image values (low, high) that become 0 and 255; as the source that the model was trained on.
         overlays: Whether to write the overlays.
         overwrite: Whether files that are in `to` already may be replaced.
         on_error: "raise" stops at a file that cannot be read, "skip" notes it in the table and goes on.
@@ -70,6 +74,7 @@ def predict_folder(
     folder, to = Path(folder), Path(to)
     if on_error not in ("raise", "skip"):
         raise ValueError(f"`on_error` must be 'raise' or 'skip', received {on_error!r}.")
+    check_intensity_range(intensity_range)
     names = find_images(folder, suffixes=suffixes, without=to)
     _check_outputs(names, folder, to, overlays=overlays, overwrite=overwrite)
     rows: dict[str, dict[str, Any]] = {}
@@ -78,7 +83,9 @@ def predict_folder(
     def read() -> Iterator[tuple[str, np.ndarray]]:
         for name in names:
             try:
-                images[name] = read_image(folder / name)
+                images[name] = read_image(
+                    folder / name, exif_orientation=exif_orientation, intensity_range=intensity_range
+                )
             except ValueError as error:
                 if on_error == "raise":
                     raise

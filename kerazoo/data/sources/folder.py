@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kerazoo.data.images import read_header, read_image, read_mask
+from kerazoo.data.images import check_intensity_range, read_header, read_image, read_mask
 from kerazoo.data.mask_rule import MaskRule, count_classes
 from kerazoo.data.pairing import Pairs, directory, pair
 from kerazoo.data.source import Facts, Source, in_threads
@@ -75,8 +75,7 @@ def folder(
     """
     _one_of("class_from", class_from, ("pixel", "directory"))
     _one_of("missing_mask", missing_mask, ("error", "empty"))
-    if intensity_range is not None and not intensity_range[0] < intensity_range[1]:
-        raise ValueError(f"`intensity_range` must be (low, high) with low < high, received {intensity_range}.")
+    check_intensity_range(intensity_range)
     by_directory = class_from == "directory"
     count = count_classes(num_classes, classes, None if by_directory else mask_values, ignore_class)
     rule = MaskRule(
@@ -173,11 +172,8 @@ class Folder:
 
     def image(self, index: int) -> np.ndarray:
         """See `Reader`."""
-        image = read_image(self.root / self.pairs.images[index], exif_orientation=self.exif_orientation)
-        if self.intensity_range is None:
-            return image
-        low, high = self.intensity_range
-        return np.clip((image.astype(np.float32) - low) * (255 / (high - low)), 0, 255)
+        path = self.root / self.pairs.images[index]
+        return read_image(path, exif_orientation=self.exif_orientation, intensity_range=self.intensity_range)
 
     def mask(self, index: int) -> np.ndarray:
         """See `Reader`."""
