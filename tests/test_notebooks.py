@@ -30,6 +30,7 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAZOO_NOTEBOOK_TINY", "1")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel's own shows figures in the notebook
     notebook = read(path)
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
