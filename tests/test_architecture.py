@@ -7,7 +7,7 @@ from source_tree import REPOSITORY, dotted, imports, modules
 
 # What each unit of the package may import from the package, beside itself. A unit is a folder or file of kerazoo/.
 # layers ← encoders | decoders | heads ← segmenter ← weak | inference | training ← cli; data never imports models.
-BASE = {"types", "registry", "requires"}
+BASE = {"types", "registry", "requires", "arguments"}
 PARTS = {"encoders", "decoders", "heads"}
 MODELS = {"compose", "transfer"} | PARTS
 CHECKED = {"losses", "metrics", "optimizers"}
@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "types": set(),
     "registry": set(),
     "requires": set(),
+    "arguments": set(),
     "labels": {"types"},
     "layers": {"types", "registry"},
     "encoders": {"layers"} | BASE,
@@ -35,7 +36,7 @@ MAY_IMPORT = {
     "cli": {"data", "inference", "export", "report", "training", "layers"} | MODELS | CHECKED | BASE,
     "__main__": {"cli"},
 }
-MAX_LINES = 400
+MAX_LINES = {"kerazoo": 400, "benchmarks": 400, "docs": 400, "tests": 500}
 MAY_RESIZE = ("layers/resize.py", "data/", "export/saved_model.py")  # a layer of ours; images outside the model
 
 
@@ -72,12 +73,12 @@ def test_dependencies_go_one_way():
     assert found == []
 
 
-@pytest.mark.parametrize("folder", ["kerazoo", "tests", "benchmarks", "docs"])
+@pytest.mark.parametrize("folder", MAX_LINES)
 def test_files_are_short(folder):
     lengths = {
         path: len((REPOSITORY / folder / path).read_text().splitlines()) for path, _ in modules(REPOSITORY / folder)
     }
-    assert {path: length for path, length in lengths.items() if length > MAX_LINES} == {}
+    assert {path: length for path, length in lengths.items() if length > MAX_LINES[folder]} == {}
 
 
 def test_no_file_is_called_utils():
