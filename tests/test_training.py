@@ -77,6 +77,7 @@ def test_best_checkpoint_is_that_of_the_best_epoch(finished):
     run = finished[0]
     kept = (run / "evaluation.json").read_bytes()
     result = evaluate(run, "val")
+    assert max(row["val_iou"] for row in rows(run)) > 0.05, "a run that learns nothing proves nothing"
     assert result["metrics"]["iou"]["value"] == pytest.approx(max(row["val_iou"] for row in rows(run)), abs=1e-6)
     last = evaluate(run, "val", checkpoint="last")
     assert last["metrics"]["iou"]["value"] == pytest.approx(rows(run)[-1]["val_iou"], abs=1e-6)
@@ -113,11 +114,12 @@ def test_evaluation(finished):
 
 
 def test_threshold_moves_the_masks(finished):
-    run = finished[0]
+    run, _, result = finished
     kept = (run / "evaluation.json").read_bytes()
-    pixels = [sum(row["predicted_pixels"] for row in evaluate(run, threshold=t)["per_image"]) for t in (0.01, 0.99)]
+    strict = evaluate(run, threshold=0.999)
     (run / "evaluation.json").write_bytes(kept)
-    assert pixels[0] > pixels[1]
+    loose, strict = (sum(row["predicted_pixels"] for row in each["per_image"]) for each in (result, strict))
+    assert loose > strict
 
 
 def test_progress_is_plain_lines_without_a_terminal(finished):
@@ -173,7 +175,7 @@ def test_resumed_run_equals_an_uninterrupted_one(finished, resumed):
     expected, received = rows(finished[0]), rows(resumed[0])
     assert [row["epoch"] for row in received] == [0, 1, 2, 3]
     for want, have in zip(expected, received, strict=True):
-        assert have == pytest.approx(want, rel=2e-3, abs=1e-4)
+        assert have == pytest.approx(want, rel=3e-4, abs=1e-4)
     assert (finished[0] / "split.csv").read_text() == (resumed[0] / "split.csv").read_text()
 
 
@@ -187,9 +189,9 @@ def test_resuming_trains_only_what_is_left(resumed):
 def test_resumed_weights_and_optimizer_equal(finished, resumed):
     ours = keras.saving.load_model(finished[0] / "checkpoints" / "last.keras")
     theirs = keras.saving.load_model(resumed[0] / "checkpoints" / "last.keras")
-    assert int(ours.optimizer.iterations) == int(theirs.optimizer.iterations) == 4 * 3
+    assert int(ours.optimizer.iterations) == int(theirs.optimizer.iterations) == 4 * 6
     for mine, other in zip(ours.weights, theirs.weights, strict=True):
-        np.testing.assert_allclose(mine.numpy(), other.numpy(), rtol=0.05, atol=5e-3, err_msg=mine.path)
+        np.testing.assert_allclose(mine.numpy(), other.numpy(), rtol=1e-3, atol=1e-3, err_msg=mine.path)
 
 
 def test_a_finished_run_resumes_to_itself(resumed):
@@ -201,7 +203,7 @@ def test_a_finished_run_resumes_to_itself(resumed):
 
 def test_resume_refuses_another_recipe(finished):
     with pytest.raises(ValueError, match=r"started with another recipe: its section 'training'"):
-        train(tiny("training.batch_size=4"), finished[0], resume=True)
+        train(tiny("training.batch_size=8"), finished[0], resume=True)
 
 
 def test_resume_refuses_other_data(finished):
@@ -267,12 +269,20 @@ def build_tiny(recipe):
     return build_model(recipe, num_classes=3, channels=1)
 
 
-def test_nan_ends_the_run_with_advice(tmp_path):
-    recipe = tiny("optimizer={name: radam, learning_rate: 1e30}", "training.epochs=3")
-    with pytest.raises(FloatingPointError, match=r"The loss became (nan|inf) in epoch \d, batch \d\. Lower optimizer"):
-        train(recipe, tmp_path / "run", console=Console(file=io.StringIO()))
-    log = rows(tmp_path / "run") if (tmp_path / "run" / "metrics.csv").exists() else []
-    assert np.isfinite([row["loss"] for row in log]).all()
+def test_nan_ends_the_run_with_advice():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile(loss="mse", optimizer=keras.optimizers.SGD(1e30))
+    images = np.ones((12, 4), "float32")
+    with pytest.raises(FloatingPointError, match=r"The loss became (nan|inf) in epoch 1, batch [23]\. Lower optimizer"):
+        model.fit(images, images[:, :1], batch_size=4, epochs=2, callbacks=[callbacks.StopOnNaN()], verbose=0)
+
+
+def test_nan_of_the_validation_ends_the_run():
+    guard = callbacks.StopOnNaN()
+    guard.on_epoch_begin(2)
+    guard.on_epoch_end(2, {"loss": 0.5, "val_loss": 0.5})
+    with pytest.raises(FloatingPointError, match=r"The val_loss became nan in epoch 3, validation"):
+        guard.on_epoch_end(2, {"loss": 0.5, "val_loss": float("nan")})
 
 
 @pytest.mark.parametrize(

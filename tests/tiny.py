@@ -5,7 +5,15 @@ from kerazoo.training.recipe import Recipe
 TINY = {
     "name": "tiny",
     "data": {
-        "source": {"name": "synthetic", "n": 40, "empty_fraction": 0.5, "image_size": [32, 32], "seed": 1},
+        "source": {
+            "name": "synthetic",
+            "n": 40,
+            "empty_fraction": 0.5,
+            "image_size": [32, 32],
+            "contrast": [0.3, 0.5],
+            "radius": [0.12, 0.3],
+            "seed": 1,
+        },
         "split": {"fractions": [0.6, 0.2, 0.2]},
         "image_size": 32,
     },
@@ -15,9 +23,10 @@ TINY = {
         "head": {"name": "mlf", "width": 8, "stride": 2},
     },
     "loss": ["cross_entropy", {"name": "foreground_dice", "weight": 0.1}],
-    "optimizer": {"name": "radam", "learning_rate": 3e-3, "schedule": {"name": "cosine", "final": 1e-5}},
-    "training": {"epochs": 4, "batch_size": 8, "sampler": "under", "augment": ["flip"]},
-    "evaluation": {"bootstrap": 50, "gallery": 2},
+    # beta_2 of 0.9, so that the moments count from the first steps on, and losing them on resuming shows
+    "optimizer": {"name": "radam", "learning_rate": 1e-2, "beta_2": 0.9, "schedule": {"name": "cosine", "final": 1e-5}},
+    "training": {"epochs": 4, "batch_size": 4, "sampler": "under", "augment": ["flip"]},
+    "evaluation": {"threshold": 0.2, "bootstrap": 50, "gallery": 2},
 }
 
 
