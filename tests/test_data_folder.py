@@ -190,8 +190,36 @@ def test_image_modes(tmp_path, name, pixels, shape, dtype, corner):
     assert (image.shape, image.dtype) == (shape, dtype)
     assert image[0, 0].tolist() == corner
     assert source.shapes.tolist() == [list(shape)]
-    assert source.warnings == (
-        [f"1 images have an alpha channel, which is dropped. The first is {source.ids[0]}."] if "alpha" in name else []
+    expected = {
+        "alpha.png": "1 images have an alpha channel, which is dropped. The first is alpha.",
+        "greyalpha.png": "1 images have an alpha channel, which is dropped. The first is greyalpha.",
+        "float.tif": "Images are floating point with values up to 0.5, where 0-255 is expected. If they are in 0-1, "
+        "pass intensity_range=(0, 1).",
+    }
+    assert source.warnings == ([expected[name]] if name in expected else [])
+
+
+@pytest.mark.parametrize(
+    ("peaks", "options", "warned"),
+    [
+        ((0.3, 1.0), {}, True),
+        ((0.3, 1.0), {"intensity_range": (0, 1)}, False),
+        ((0.3, 200.0), {}, False),
+        ((0.0, 0.0), {}, False),
+    ],
+)
+def test_floats_in_0_to_1_are_warned_of(tmp_path, peaks, options, warned):
+    for index, peak in enumerate(peaks):
+        write(tmp_path / f"{index}.TIF", np.linspace(0, peak, 64, dtype=np.float32).reshape(8, 8))
+        write(tmp_path / f"{index}.png", np.zeros((8, 8), np.uint8))
+    warnings = folder(tmp_path, **options).warnings
+    assert warnings == (
+        [
+            "Images are floating point with values up to 1, where 0-255 is expected. If they are in 0-1, pass "
+            "intensity_range=(0, 1)."
+        ]
+        if warned
+        else []
     )
 
 
@@ -251,9 +279,7 @@ def test_missing_masks(tmp_path):
 def test_masks_without_image_are_warned_of(tmp_path):
     write_pair(tmp_path, "a", FIGURE)
     write(tmp_path / "c.png", EMPTY)
-    assert folder(tmp_path, mask_threshold=127).warnings == [
-        f"1 masks belong to no image. The first is {tmp_path / 'c.png'}."
-    ]
+    assert folder(tmp_path, mask_threshold=127).warnings == ["1 masks belong to no image. The first is c.png."]
 
 
 def test_two_images_with_one_mask(tmp_path):
@@ -376,6 +402,19 @@ def test_an_empty_mask_among_full_ones_is_warned_of(tmp_path):
     assert source.warnings == ["defect/19: its mask is empty, though 19 of the 20 images in defect have foreground."]
     assert source.subset([0, 1]).warnings == []
     assert str(source).endswith("grey; 1 warning: source.warnings")
+
+
+def test_warnings_do_not_say_where_the_data_lie(tmp_path):
+    """A run's audit.json keeps them, and runs are passed on."""
+    for i in range(19):
+        write_pair(tmp_path, f"{i:02d}", FIGURE)
+    write_pair(tmp_path, "19", EMPTY)
+    write_pair(tmp_path, "free/20", EMPTY)
+    write(tmp_path / "21.png", EMPTY)
+    assert folder(tmp_path, mask_threshold=127).warnings == [
+        "19: its mask is empty, though 19 of the 20 images in the root have foreground.",
+        "1 masks belong to no image. The first is 21.png.",
+    ]
 
 
 def test_fingerprint_follows_files_and_interpretation(tmp_path):

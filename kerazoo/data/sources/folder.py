@@ -16,6 +16,8 @@ from kerazoo.data.pairing import Pairs, directory, pair
 from kerazoo.data.source import Facts, Source, in_threads
 
 _MOSTLY = 0.9  # an empty mask is suspicious in a directory with at least this share of images with foreground
+_FLOATS = (".tif", ".tiff")  # suffixes of files that can hold floats
+_TASTED = 16  # TIFF images that are decoded to see whether floats are in 0-1
 
 
 def folder(
@@ -214,7 +216,7 @@ class Folder:
         shown[:, 0] = ~positive
         labels = shown[:, 1:] if self.num_classes == 1 else shown
         shapes = np.asarray([look.shape for look in self._looks], np.int64)
-        return Facts(labels, shapes, (*self._empty_among_full(positive), *self._oddities()))
+        return Facts(labels, shapes, (*self._empty_among_full(positive), *self._oddities(), *self._dark_floats()))
 
     @cached_property
     def directory_ids(self) -> np.ndarray:
@@ -324,7 +326,7 @@ class Folder:
             else:
                 suspicious = len(images) > 1 and full[name] / images[name] >= _MOSTLY
             if suspicious:
-                said = f"though {full[name]} of the {images[name]} images in {name or self.root} have foreground"
+                said = f"though {full[name]} of the {images[name]} images in {name or 'the root'} have foreground"
                 warnings.append((index, f"{self.ids[index]}: its mask is empty, {said}."))
         return warnings
 
@@ -339,10 +341,25 @@ class Folder:
             if any(flags)
         ]
         if orphans := self.pairs.orphans:
-            warnings.append(
-                (None, f"{len(orphans)} masks belong to no image. The first is {self.mask_root / orphans[0]}.")
-            )
+            warnings.append((None, f"{len(orphans)} masks belong to no image. The first is {orphans[0]}."))
         return warnings
+
+    def _dark_floats(self) -> list[tuple[int | None, str]]:
+        """Float images, a few of which are looked at, in 0-1 where models take 0-255."""
+        if self.intensity_range is not None:
+            return []
+        stored = [index for index, name in enumerate(self.pairs.images) if Path(name).suffix.lower() in _FLOATS]
+        chosen = stored[:: max(1, -(-len(stored) // _TASTED))]
+        images = [image for image in in_threads(self.image, chosen) if image.dtype == np.float32]
+        if not images or not 0 < (peak := max(float(image.max(initial=0)) for image in images)) <= 1:
+            return []
+        return [
+            (
+                None,
+                f"Images are floating point with values up to {peak:g}, where 0-255 is expected. If they are in 0-1, "
+                "pass intensity_range=(0, 1).",
+            )
+        ]
 
 
 def _group(groups: str | Callable[[str], str], id: str) -> str:
