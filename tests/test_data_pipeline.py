@@ -331,6 +331,41 @@ def test_directory_cache_of_other_samples_is_refused(tmp_path, changed, options)
         pipeline(changed, **{"image_size": (8, 8), "batch_size": 4, "cache": tmp_path, **options})
 
 
+@pytest.mark.parametrize(
+    ("name", "keep", "fault"),
+    [
+        ("cache.json", 20, r"cache\.json is no JSON"),
+        ("cache.json", None, r"it holds arrays without a cache\.json"),
+        ("images.npy", 150, r"images\.npy cannot be opened"),
+        ("there.npy", None, r"there\.npy cannot be opened"),
+    ],
+)
+def test_a_damaged_directory_cache_is_refused(tmp_path, name, keep, fault):
+    _ = list(pipeline(arrays(6), image_size=(8, 8), batch_size=4, cache=tmp_path))
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).unlink()
+    if keep is not None:
+        (tmp_path / name).write_bytes(content[:keep])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match=rf"The cache .* is damaged, or no cache: {fault}.* Delete it, or pass"):
+        pipeline(arrays(6), image_size=(8, 8), batch_size=4, cache=tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_directory_cache_vouches_for_its_arrays_last(tmp_path, monkeypatch):
+    """Killed while it writes cache.json, it leaves none."""
+
+    def die(path, text):
+        path.write_bytes(text[:5].encode())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathlib.Path.write_text", die)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline(arrays(6), image_size=(8, 8), batch_size=4, cache=tmp_path)
+    assert not (tmp_path / "cache.json").exists()
+    assert (tmp_path / "there.npy").exists()
+
+
 def test_directory_cache_needs_a_size(tmp_path):
     with pytest.raises(ValueError, match="A cache in a directory needs `image_size`"):
         pipeline(arrays(6), image_size=None, batch_size=1, cache=tmp_path)
