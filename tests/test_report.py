@@ -156,6 +156,9 @@ def run(tmp_path):
     ]
     evaluation = {
         "split": "test",
+        "checkpoint": "best",
+        "epoch": 1,
+        "threshold": 0.3,
         "metrics": {"iou": {"value": 0.7123, "low": 0.65, "high": 0.76}, "empty_false_positive_pixels": 12.5},
         "trivial": {"iou": {"value": 0.0123}, "empty_false_positive_pixels": 4096.0},
         "per_image": per_image,
@@ -178,6 +181,14 @@ def test_report_shows_numbers_beside_the_trivial_predictor(run):
     body = page[page.index("</nav>") :]
     assert body.index("Foreground IoU") < body.index("Worst cases") < body.index("All metrics")
     assert not list(run.glob("*.part"))
+
+
+def test_report_says_what_was_judged(run):
+    assert "best epoch, 1; threshold 0.3." in html.write(run).read_text(encoding="utf-8")
+    (run / "metrics.csv").write_text(METRICS)
+    assert "best epoch, 1 of 2; threshold 0.3." in html.write(run).read_text(encoding="utf-8")
+    (run / "evaluation.json").unlink()
+    assert "Not evaluated yet: 2 finished epochs." in html.write(run).read_text(encoding="utf-8")
 
 
 def test_report_is_self_contained_and_escaped(run):
@@ -206,6 +217,15 @@ def test_report_hides_paths_and_names_what_is_missing(run):
         ("/home/jane roe/data.csv", "…/data.csv"),
         ("C:\\Users\\jane\\x.png", "…/x.png"),
         ("cannot read '/home/jane/a.png': truncated", "cannot read '…/a.png': truncated"),
+        ("/home/jane roe/my data/4.png is grey", "…/4.png is grey"),
+        ("The first is /home/jane roe/my data/4.png.", "The first is …/4.png."),
+        ("'/home/jane roe/a.png' and \"C:\\jane roe\\b c.png\": 3/4", "'…/a.png' and \"…/b c.png\": 3/4"),
+        ("'/home/jane o'roe/a.png' is grey", "'…/a.png' is grey"),
+        ("root:/home/jane roe/tiles", "root:…/tiles"),
+        ("root=~jane/roe x/tiles, file:///home/jane roe/b.png", "root=…/b.png"),
+        ("a.png\nmask /home/jane roe/tiles/\nand/or", "a.png\nmask …/tiles/\nand/or"),
+        ("on \\\\server\\jane roe\\tiles", "on …/tiles"),
+        ("1 / 2 or and/or", "1 / 2 or and/or"),
         ("tiles/a.png and https://arxiv.org/abs/1 and 3/4", "tiles/a.png and https://arxiv.org/abs/1 and 3/4"),
     ],
 )

@@ -19,6 +19,13 @@ HEADLINE = {
 }
 WORST = 10
 
+# The beginning of an absolute path, and not the slashes of a/b, 3 / 4 or https://
+_PATH_START = (
+    r"(?:file:/+|(?<![\w./\\~:…-])(?://?|\\\\|~[\w.-]*[/\\])|(?<=:)/(?!/)|(?<!\w)[A-Za-z]:[/\\](?!/))(?=[^\s/\\])"
+)
+_QUOTED_PATH = re.compile(rf"(?P<quote>['\"`])(?P<path>{_PATH_START}.*?)(?P=quote)(?!\w)")
+_PATH = re.compile(rf"{_PATH_START}(?:.*[/\\])?([^\s/\\]+)")
+
 
 class Value(NamedTuple):
     """A number with its interval; `low` and `high` are None if none was computed."""
@@ -104,7 +111,7 @@ def _collect(run: Path) -> dict[str, Any]:
         "found": bool(evaluation) or recipe is not None or (run / "metrics.csv").is_file(),
         "title": run.resolve().name,
         "split": evaluation.get("split"),
-        "epochs": _finished_epochs(run / "metrics.csv", missing),
+        "judged": _judged(evaluation, _finished_epochs(run / "metrics.csv", missing)),
         "images": len(evaluation.get("per_image") or ()),
         "headline": [_card(name, metrics, trivial) for name in HEADLINE if name in metrics],
         "metrics": metrics,
@@ -154,10 +161,19 @@ def count_splits(rows: Iterable[Mapping[str, str]]) -> dict[str, dict[str, int]]
 
 
 def hide_paths(text: str) -> str:
-    """Text in which an absolute path is replaced by its last part: they hold user names."""
-    if re.match(r"^(/|~|[A-Za-z]:[\\/]|\\\\)\S", text) and "\n" not in text:
-        return "…/" + re.split(r"[\\/]", text.rstrip("\\/"))[-1]
-    return re.sub(r"(?<![\w.:/~-])(?:~?/|[A-Za-z]:\\)(?:[^\s'\"]*[/\\])?([^\s'\"/\\]+)", r"…/\1", text)
+    """Text in which an absolute path is replaced by its last part: they hold user names.
+
+    Where a path that is not in quotes ends cannot be known, for directories may have spaces in their names. So
+    everything up to the last slash of the line is left out.
+    """
+    text = _QUOTED_PATH.sub(lambda found: f"{found['quote']}{_last_part(found['path'])}{found['quote']}", text)
+    return "\n".join(
+        _last_part(line) if re.match(_PATH_START, line) else _PATH.sub(r"…/\1", line) for line in text.split("\n")
+    )
+
+
+def _last_part(path: str) -> str:
+    return "…/" + re.split(r"[\\/]", path.rstrip("\\/"))[-1]
 
 
 def number(value: float | None, like: float | None = None) -> str:
@@ -191,6 +207,20 @@ def _card(name: str, metrics: Mapping[str, Value], trivial: Mapping[str, Value])
         "trivial": trivial.get(name),
         "scale": 1.0 if better == "higher" else None,
     }
+
+
+def _judged(evaluation: Mapping[str, Any], epochs: int | None) -> str:
+    """Which checkpoint the numbers are of, and the threshold: "best epoch, 7 of 12; threshold 0.5"."""
+    if not evaluation:
+        return "" if epochs is None else f"{epochs} finished epoch{'' if epochs == 1 else 's'}"
+    parts = []
+    if checkpoint := evaluation.get("checkpoint"):
+        epoch = evaluation.get("epoch")
+        place = "" if epoch is None else f", {epoch}" if epochs is None else f", {epoch} of {epochs}"
+        parts.append(f"{checkpoint} epoch{place}")
+    if (threshold := evaluation.get("threshold")) is not None:
+        parts.append(f"threshold {threshold:g}")
+    return "; ".join(parts)
 
 
 def _finished_epochs(metrics_csv: Path, missing: list[str]) -> int | None:

@@ -10,6 +10,7 @@ import numpy as np
 from kerazoo.inference.decision import DecisionRule, mask_logits, probabilities
 from kerazoo.training import scores
 from kerazoo.training.build import make_batches, plain_data_errors
+from kerazoo.training.callbacks import read_state
 from kerazoo.training.run import SPLITS, load_model, open_source, read_run, read_split, write_json
 
 if TYPE_CHECKING:
@@ -37,10 +38,10 @@ def evaluate(
         checkpoint: "best" or "last"; None takes the recipe's.
         console: A `rich.console.Console` to print the table on, or None.
 
-    Returns: A dict with `split`, `checkpoint`, `threshold`, `images`, `class_names`; `metrics`: name to `value`, `low`,
-        `high` (bounds only if the recipe asks for intervals); `trivial`: name to the better value of the predictors in
-        `trivial_predictors`, which holds each one's metrics; `per_image`: rows of `id`, `true_pixels`,
-        `predicted_pixels`, `false_positives`, `false_negatives`, `dice`, the worst first.
+    Returns: A dict with `split`, `checkpoint`, `epoch`, `threshold`, `images`, `class_names`; `metrics`: name to
+        `value`, `low`, `high` (bounds only if the recipe asks for intervals); `trivial`: name to the better value of
+        the predictors in `trivial_predictors`, which holds each one's metrics; `per_image`: rows of `id`,
+        `true_pixels`, `predicted_pixels`, `false_positives`, `false_negatives`, `dice`, the worst first.
 
     Raises:
         FileNotFoundError: The directory is not a run, or has no checkpoint yet, or the data are gone.
@@ -55,12 +56,14 @@ def evaluate(
         raise ValueError(f"`threshold` is a probability between 0 and 1; received {threshold}.")
     checkpoint = recipe.evaluation.checkpoint if checkpoint is None else checkpoint
     model = load_model(run, checkpoint)
+    epoch = len(read_state(run / "checkpoints" / f"{checkpoint}.keras")["rows"])
     source = open_source(recipe, facts["data"] if data is None else data)
     samples = read_split(run, source)[split]
     counts = _count(recipe, model, samples, channels=facts["channels"], threshold=threshold)
     result = {
         "split": split,
         "checkpoint": checkpoint,
+        "epoch": epoch,
         "threshold": threshold,
         "image_size": list(recipe.data.image_size),
         "images": len(samples),
@@ -87,7 +90,8 @@ def table(result: dict[str, Any]) -> Any:
     from rich.table import Table
 
     images = f"{result['images']} {result['split']} images, {result['foreground_images']} with foreground"
-    view = Table(title=images, title_justify="left")
+    judged = f"{result['checkpoint']} epoch, {result['epoch']}, at threshold {result['threshold']:g}"
+    view = Table(title=f"{images}; {judged}", title_justify="left")
     view.add_column("metric", no_wrap=True)
     predictors = result["trivial_predictors"]
     for name in predictors:
