@@ -16,6 +16,7 @@ from reference import metrics as reference
 from sklearn import metrics as oracle
 
 import kerazoo as kz
+from kerazoo.labels import Labels, read
 from kerazoo.metrics import (
     MCC,
     Accuracy,
@@ -28,6 +29,7 @@ from kerazoo.metrics import (
     Precision,
     Recall,
 )
+from kerazoo.metrics._base import areas
 from kerazoo.metrics._counts import Counter
 
 pytestmark = pytest.mark.backends
@@ -256,6 +258,29 @@ def test_empty_images_count_only_where_asked():
     np.testing.assert_allclose(result(Precision(1), truth, logits_of(found, 1)), 2 / 6)
     assert result(EmptyFalsePositivePixels(), truth, logits_of(found, 1)) == 4
     assert result(ImageBalancedAccuracy(), truth, logits_of(found, 1)) == 0.5
+
+
+def test_areas_of_images_are_counts():
+    ids = np.random.default_rng(0).integers(0, 20, (3, 7, 5)).astype("int32")
+    ids[1] = 0
+    expected = np.stack([np.bincount(image.ravel(), minlength=20)[1:] for image in ids])
+    labels, _ = read(ids, np.zeros((3, 7, 5, 20), "float32"), ignore_class=None, reader="test")
+    np.testing.assert_array_equal(ops.convert_to_numpy(areas(labels.ids, labels)), expected)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="looks at TensorFlow's graph")
+def test_areas_of_images_need_no_memory_per_class():
+    import tensorflow as tf
+
+    def count(ids):
+        labels = Labels(ids, tf.ones_like(ids, tf.bool), tf.zeros_like(ids, tf.bool), 20)
+        return areas(ids, labels)
+
+    graph = tf.function(count).get_concrete_function(tf.TensorSpec((2, 8, 8), tf.int32)).graph
+    sizes = [output.shape.num_elements() or 0 for op in graph.get_operations() for output in op.outputs]
+    assert max(sizes) == 2 * 8 * 8
+    unknown = tf.function(count).get_concrete_function(tf.TensorSpec((None, 8, 8), tf.int32))
+    np.testing.assert_array_equal(unknown(tf.ones((3, 8, 8), tf.int32))[:, :2], [[64, 0]] * 3)
 
 
 def test_min_area_is_of_one_class():

@@ -284,4 +284,8 @@ def predicted_ids(logits: Tensor, labels: Labels, threshold: float) -> Tensor:
 
 def areas(ids: Tensor, labels: Labels) -> Tensor:
     """`(B, K - 1)` int32 pixels of each foreground class in each image; ignored pixels must have id 0."""
-    return ops.sum(ops.one_hot(ids, labels.num_ids, dtype="int32")[..., 1:], axis=labels.space)
+    images = ops.shape(ids)[0]
+    first = ops.reshape(ops.arange(images, dtype="int32") * labels.num_ids, (-1,) + (1,) * len(labels.space))
+    cell = ops.reshape(first + ids, (-1,))  # one per image and id, so that memory does not grow with the classes
+    pixels = ops.segment_sum(ops.ones_like(cell), cell, num_segments=images * labels.num_ids)
+    return ops.reshape(pixels, (-1, labels.num_ids))[:, 1:]
