@@ -4,7 +4,8 @@
 
 The same network (concatenated skips, nearest upsampling, decoder widths 256 to 16, a 3x3 head), Adam, binary
 cross-entropy, float32 and random weights on both sides. Processes take turns, so that a busy machine slows both alike;
-the ratio of medians is the result. Without `--peer` only kerazoo is timed.
+the ratio of medians is the result. Without `--peer` only kerazoo is timed, into a
+CSV of its own.
 """
 
 import argparse
@@ -87,7 +88,7 @@ def main() -> None:
                     "kerazoo_by_smp": ratio,
                 }
             )
-    write("resnet50_unet", rows, "tensorflow")
+    write("resnet50_unet" if arguments.peer else "resnet50_unet_alone", rows, "tensorflow")
 
 
 if __name__ == "__main__":
