@@ -23,7 +23,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo         create .venv, install, train and report on synthetic images (about 4 minutes)"
+	@echo "make demo         create .venv, install, train and report on synthetic images (91 s of CPU time, once installed)"
 	@echo "make test         the default test suite on TensorFlow, then the backend-neutral tests on: $(BACKENDS)"
 	@echo "make test-all     the same with the slow tests"
 	@echo "make check        ruff (lint and format) and pyright"

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +26,8 @@ class _Commands(TyperGroup):
             typer.secho(f"kerazoo: {error}", err=True, fg=typer.colors.RED)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            typer.secho("kerazoo: interrupted; `kerazoo train … --resume` continues a training.", err=True)
+            advice = "; the same command with --resume continues" if ctx.invoked_subcommand == "train" else ""
+            typer.secho(f"kerazoo: interrupted{advice}.", err=True)
             raise typer.Exit(130) from error
 
 
@@ -68,7 +71,7 @@ def demo(
         "runs/demo"
     ),
 ) -> None:
-    """Train on invented X-rays and report: two minutes, no data and no network needed."""
+    """Train on invented X-rays and report: 91 s of CPU time, no data and no network needed."""
     _load_keras()
     from kerazoo.training import Recipe, train
 
@@ -138,6 +141,17 @@ def predict(
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where masks, overlays and predictions.csv go.")],
     threshold: ThresholdOption = None,
     checkpoint: CheckpointOption = None,
+    tile: Annotated[
+        int | None,
+        typer.Option("--tile", help="Pixels of overlapping tiles: images keep their size instead of the recipe's."),
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option("--overlap", help="Pixels that tiles share; a quarter of a tile if not given.")
+    ] = None,
+    tta: Annotated[str | None, typer.Option("--tta", help="flip: average over the image and its mirror image.")] = None,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Note files that cannot be read in predictions.csv and go on.")
+    ] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write a PNG mask and an overlay, at the image's own size, for every image of a folder."""
@@ -146,18 +160,28 @@ def predict(
     from kerazoo.training.run import load_model, read_run
 
     recipe, _ = read_run(run)
-    rows = predict_folder(
-        load_model(run, checkpoint),
-        folder,
-        to,
-        image_size=recipe.data.image_size,
-        batch_size=recipe.training.batch_size,
-        threshold=recipe.evaluation.threshold if threshold is None else threshold,
-        **_reading(recipe),
-        overwrite=overwrite,
-    )
-    found = sum(row["foreground_pixels"] > 0 for row in rows)
-    _console().print(f"{len(rows)} masks in {to}, {found} with foreground", highlight=False, soft_wrap=True)
+    console = _console()
+    with _progress(console, "predicting") as progress:
+        rows = predict_folder(
+            load_model(run, checkpoint),
+            folder,
+            to,
+            image_size=recipe.data.image_size if tile is None else None,
+            batch_size=recipe.training.batch_size,
+            threshold=recipe.evaluation.threshold if threshold is None else threshold,
+            tile=tile,
+            overlap=overlap,
+            tta=tta,  # pyright: ignore[reportArgumentType]  # checked there
+            on_error="skip" if skip_unreadable else "raise",
+            progress=progress,
+            **_reading(recipe),
+            overwrite=overwrite,
+        )
+    unreadable = sum("error" in row for row in rows)
+    found = sum(row.get("foreground_pixels", 0) > 0 for row in rows)
+    noted = f"; {unreadable} files could not be read, see predictions.csv" if unreadable else ""
+    text = f"{len(rows) - unreadable} masks in {to}, {found} with foreground{noted}"
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -230,6 +254,19 @@ def _reading(recipe: Any) -> dict[str, Any]:
     """What the recipe's source says of how images are read, for images that no source reads."""
     options = recipe.data.source.options
     return {name: options[name] for name in ("exif_orientation", "intensity_range") if name in options}
+
+
+@contextmanager
+def _progress(console: Any, what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A function of the number done and the number of all that draws a bar; None where there is no terminal."""
+    if not console.is_terminal:
+        yield None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _console() -> Any:

@@ -1,6 +1,7 @@
 """The command line: what a person types, from a folder of images to masks, report and comparison."""
 
 import csv
+import io
 import json
 import re
 import shutil
@@ -13,10 +14,12 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from tiny import tiny
 from typer.testing import CliRunner
 
 import kerazoo as kz
+from kerazoo import cli
 from kerazoo.cli import app
 from kerazoo.training import build
 
@@ -95,6 +98,76 @@ def test_predict_writes_masks_of_the_images_own_size(run, tiles, tmp_path):
         assert [row["image"] for row in csv.DictReader(file)] == ["a.jpg", "b.jpg", "sub/c.jpg"]
     assert call("predict", run, images, "--to", tmp_path / "out")[0] == 2, "masks are not replaced unasked"
     assert call("predict", run, images, "--to", tmp_path / "out", "--overwrite")[0] == 0
+
+
+def test_predict_tiles_flips_and_skips(run, tiles, tmp_path, monkeypatch):
+    images = tmp_path / "images"
+    images.mkdir()
+    with Image.open(next(tiles.glob("*.jpg"))) as image:
+        image.resize((80, 96)).save(images / "a.png")
+    (images / "broken.png").write_bytes((images / "a.png").read_bytes()[:60])
+    code, text = call("predict", run, images, "--to", tmp_path / "out")
+    assert (code, "Cannot read" in text) == (2, True), text
+    asked = {}
+    predict_folder = kz.inference.predict_folder
+    monkeypatch.setattr(
+        kz.inference,
+        "predict_folder",
+        lambda *args, **options: asked.update(options) or predict_folder(*args, **options),
+    )
+    options = ("--tile", 64, "--overlap", 16, "--tta", "flip", "--skip-unreadable", "--overwrite")
+    code, text = call("predict", run, images, "--to", tmp_path / "out", *options)
+    assert code == 0, text
+    assert "1 masks in" in text
+    assert "1 files could not be read" in text
+    assert {name: asked[name] for name in ("tile", "overlap", "tta", "image_size")} == {
+        "tile": 64,
+        "overlap": 16,
+        "tta": "flip",
+        "image_size": None,
+    }
+    assert call("predict", run, images, "--to", tmp_path / "b", "--tta", "turn")[0] == 2
+
+
+def test_predict_and_export_read_images_as_the_recipe_does(run, tmp_path):
+    deep = tmp_path / "deep"
+    shutil.copytree(run, deep)
+    reading = "data.source={name: folder, mask_threshold: 127, intensity_range: [0, 1000], exif_orientation: false}"
+    kz.training.Recipe.load(run / "recipe.yaml", [reading]).dump(deep / "recipe.yaml")
+    (tmp_path / "images").mkdir()
+    values = np.random.default_rng(0).integers(0, 1000, (32, 32)).astype("uint16")
+    Image.fromarray(values).save(tmp_path / "images" / "a.tif")
+    code, text = call("predict", deep, tmp_path / "images", "--to", tmp_path / "out")
+    assert code == 0, text
+    (expected,) = kz.inference.predict(kz.training.run.load_model(run), [(values * 0.255).astype("float32")])
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        assert float(next(csv.DictReader(file))["score"]) == pytest.approx(expected.score, abs=1e-5)
+    code, text = call("export", deep, "--to", tmp_path / "served")
+    assert (code, "8-bit images do not hold" in text) == (2, True), text
+    code, text = call("export", deep, "--to", tmp_path / "served", "--input-dtype", "uint16")
+    assert code == 0, text
+    assert json.loads((tmp_path / "served" / "parity.json").read_text())["intensity_range"] == [0, 1000]
+
+
+def test_a_terminal_gets_a_bar_and_a_pipe_none():
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with cli._progress(terminal, "predicting") as progress:
+        progress(3, 4)
+    assert "predicting" in terminal.file.getvalue()
+    with cli._progress(Console(file=io.StringIO(), force_terminal=False), "predicting") as progress:
+        assert progress is None
+
+
+@pytest.mark.parametrize(("command", "advised"), [("train", True), ("evaluate", False)])
+def test_only_a_training_is_advised_to_resume(command, advised, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kz.training.Recipe, "load", interrupted)
+    monkeypatch.setattr(kz.training, "evaluate", interrupted)
+    code, text = call(command, "somewhere")
+    assert code == 130
+    assert ("--resume" in text) == advised
 
 
 def test_predict_agrees_with_evaluate(run, tiles, tmp_path):
