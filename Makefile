@@ -68,7 +68,7 @@ test-all: $(INSTALLED)
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --project pyproject.toml
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
