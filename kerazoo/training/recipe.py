@@ -296,9 +296,11 @@ class Recipe(Section):
         return self.parse(override(_lists(self.model_dump()), assignments), origin=f"recipe {self.name!r}")
 
     def dump(self, path: str | Path) -> None:
-        """Write the recipe as YAML, with every default spelled out."""
-        text = yaml.safe_dump(_lists(self.model_dump()), sort_keys=False)
-        Path(path).write_text(text, encoding="utf-8")
+        """Write the recipe as YAML, with every default spelled out; whole or not at all."""
+        text, path = yaml.safe_dump(_lists(self.model_dump()), sort_keys=False), Path(path)
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
 
 
 def _lists(value: Any) -> Any:

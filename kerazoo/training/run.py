@@ -63,9 +63,20 @@ def read_split(run: str | Path, source: "Source") -> dict[str, "Source"]:
 
     Raises:
         FileNotFoundError: The run has no split.csv.
-        ValueError: The source lacks an id of split.csv.
+        ValueError: The source lacks an id of split.csv, or split.csv is damaged.
     """
-    return source.load_split(require_file(run, "split.csv"))
+    path = require_file(run, "split.csv")
+    parts = source.load_split(path)
+    if set(parts) != set(SPLITS):
+        lacking = [name for name in SPLITS if name not in parts]
+        strange = [name for name in parts if name not in SPLITS]
+        faults = [f"has no image in {', '.join(lacking)}"] if lacking else []
+        faults += [f"names the splits {strange}"] if strange else []
+        raise ValueError(
+            f"{path} is damaged: it {' and '.join(faults)}, where a run has {', '.join(SPLITS)}. Restore it, or start "
+            "the run anew with --overwrite."
+        )
+    return parts
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -17,11 +17,9 @@ from kerazoo.training.strategy import devices
 if TYPE_CHECKING:
     from kerazoo.data.source import Source
 
-_FILES = (
-    *("recipe.yaml", "run.json", "environment.json", "audit.json", "split.csv", "metrics.csv", "evaluation.json"),
-    "report.html",
-)
-_FOLDERS = ("checkpoints", "logs", "plots", "gallery")
+_FOLDERS = ("gallery", "plots", "logs", "checkpoints")
+_STARTED = ("split.csv", "environment.json", "audit.json", "run.json")  # what a run has before its recipe.yaml
+_FILES = ("report.html", "evaluation.json", "metrics.csv", "recipe.yaml", *_STARTED)
 
 
 def train(
@@ -43,7 +41,7 @@ def train(
         run_directory: Where results go (`kerazoo.training.run` lists them).
         data: Directory of the data, or a `Source` in place of the recipe's; None for a source that makes its own.
         resume: Continue the run of this directory; starts it if there is none.
-        overwrite: Delete the run of this directory first.
+        overwrite: Delete the run of this directory, once recipe and data have proved to fit.
         console: A `rich.console.Console` for progress; None prints to standard output.
 
     Returns: What evaluation.json holds, see `kerazoo.training.evaluate`.
@@ -68,6 +66,7 @@ def train(
         model = build_model(recipe, num_classes=source.num_classes, channels=channels)
         compile_model(recipe, model, source, steps_per_epoch=len(batches["train"]))
         if not resume:
+            _delete(run)
             _start(run, recipe, source, split, data=data, channels=channels, replicas=count)
         with plain_data_errors():
             _fit(recipe, run, model, batches, console)
@@ -75,14 +74,15 @@ def train(
 
 
 def _look(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> bool:
-    """Whether there is a run to continue; deletes the old one if asked to."""
+    """Whether there is a run to continue; changes nothing."""
     if not run.exists() or (run.is_dir() and not any(run.iterdir())):
         return False
-    if not (run / "recipe.yaml").is_file():
+    whole = (run / "recipe.yaml").is_file()
+    if not whole and not _is_unfinished(run):
         raise FileExistsError(f"{run} exists and is not a run of kerazoo. Give another directory with --run.")
     if resume and overwrite:
         raise ValueError("--resume continues a run and --overwrite deletes it: give one of them.")
-    if resume:
+    if resume and whole:
         saved, _ = read_run(run)
         for name in Recipe.model_fields:
             if getattr(saved, name) != getattr(recipe, name):
@@ -91,15 +91,28 @@ def _look(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> bool:
                     f"{getattr(recipe, name)}. Resume with {run / 'recipe.yaml'}, or start a new run."
                 )
         return True
-    if not overwrite:
+    if not resume and not overwrite:
         raise FileExistsError(
             f"{run} holds a run. Continue it with --resume, delete it with --overwrite, or give another directory."
         )
-    for name in _FILES:
-        (run / name).unlink(missing_ok=True)
+    return False
+
+
+def _is_unfinished(run: Path) -> bool:
+    """Whether a directory without recipe.yaml holds nothing but what a run has that was killed while it started."""
+    if not run.is_dir() or any((run / "checkpoints").glob("*")):
+        return False
+    names = {path.name.removesuffix(".partial") for path in run.iterdir()}
+    return names <= {"checkpoints", "recipe.yaml", *_STARTED}
+
+
+def _delete(run: Path) -> None:
+    """Delete a run's own files; killed on the way it leaves a run, or an unfinished one."""
     for name in _FOLDERS:
         shutil.rmtree(run / name, ignore_errors=True)
-    return False
+    for name in _FILES:
+        (run / name).unlink(missing_ok=True)
+        (run / f"{name}.partial").unlink(missing_ok=True)
 
 
 def _split(recipe: Recipe, source: "Source") -> dict[str, "Source"]:
