@@ -4,11 +4,13 @@ import importlib
 import io
 
 import pytest
+from data_fixtures import arrays
 from rich.console import Console
 from tiny import tiny
 
 import kerazoo as kz
 from kerazoo.training import train
+from kerazoo.training.callbacks import Recorder
 from kerazoo.training.recipe import Recipe
 from kerazoo.training.run import read_run, read_split
 
@@ -111,3 +113,25 @@ def test_a_damaged_split_is_named(old, lines, message):
     (old / "split.csv").write_text("\n".join(["id,split", *rows]))
     with pytest.raises(ValueError, match=message):
         read_split(old, source)
+
+
+def test_foreground_that_resizing_erases_is_counted(tmp_path, monkeypatch):
+    """Of 64 pixels, the nearest of 32 are the odd ones: a single pixel at (0, 0) is gone."""
+    source = arrays(40, positives=20, size=(64, 64))
+    lost = source.ids[:10]
+    source._reader.masks[:10] = 0
+    source._reader.masks[:10, 0, 0] = 1
+
+    def keep(recipe, run, model, *_):
+        recorder = Recorder(run, monitor="val_iou", mode="max")
+        recorder.set_model(model)
+        recorder.on_epoch_end(0, {"val_iou": 0.0})
+
+    monkeypatch.setattr(train_module, "_fit", keep)
+    text = io.StringIO()
+    result = train(tiny(*SHORT), tmp_path / "run", source, console=Console(file=text, width=200))
+    test = read_split(tmp_path / "run", source)["test"]
+    expected = len(set(lost) & set(test.ids))
+    assert 0 < expected < test.foreground.sum() == 4
+    assert (result["vanished_foreground"], result["foreground_images"]) == (expected, 4 - expected)
+    assert f"warning: {expected} of 4 images with foreground have an empty mask at 32x32" in text.getvalue()

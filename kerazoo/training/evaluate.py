@@ -28,7 +28,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a run on one split, and write evaluation.json, the curves, the gallery and the report.
 
-    Masks are compared at the recipe's image size.
+    Masks are compared at the recipe's image size. Foreground that is too small to survive resizing is not in them: such
+    an image counts as empty here, and `vanished_foreground` says how many there are.
 
     Args:
         run_directory: Directory that `train` wrote.
@@ -38,10 +39,11 @@ def evaluate(
         checkpoint: "best" or "last"; None takes the recipe's.
         console: A `rich.console.Console` to print the table on, or None.
 
-    Returns: A dict with `split`, `checkpoint`, `epoch`, `threshold`, `images`, `class_names`; `metrics`: name to
-        `value`, `low`, `high` (bounds only if the recipe asks for intervals); `trivial`: name to the better value of
-        the predictors in `trivial_predictors`, which holds each one's metrics; `per_image`: rows of `id`,
-        `true_pixels`, `predicted_pixels`, `false_positives`, `false_negatives`, `dice`, the worst first.
+    Returns: A dict with `split`, `checkpoint`, `epoch`, `threshold`, `image_size`, `images`, `foreground_images` and
+        `vanished_foreground` (at this size), `class_names`; `metrics`: name to `value`, `low`, `high` (bounds only if
+        the recipe asks for intervals); `trivial`: name to the better value of the predictors in `trivial_predictors`,
+        which holds each one's metrics; `per_image`: rows of `id`, `true_pixels`, `predicted_pixels`,
+        `false_positives`, `false_negatives`, `dice`, the worst first.
 
     Raises:
         FileNotFoundError: The directory is not a run, or has no checkpoint yet, or the data are gone.
@@ -60,6 +62,7 @@ def evaluate(
     source = open_source(recipe, facts["data"] if data is None else data)
     samples = read_split(run, source)[split]
     counts = _count(recipe, model, samples, channels=facts["channels"], threshold=threshold)
+    vanished = int((samples.foreground & ~counts.foreground).sum())
     result = {
         "split": split,
         "checkpoint": checkpoint,
@@ -68,6 +71,7 @@ def evaluate(
         "image_size": list(recipe.data.image_size),
         "images": len(samples),
         "foreground_images": int(counts.foreground.sum()),
+        "vanished_foreground": vanished,
         "class_names": list(source.class_names),
         **_summary(recipe, counts, foreground_names(source.class_names, source.num_classes)),
         "per_image": _rows(samples.ids, counts),
@@ -76,6 +80,14 @@ def evaluate(
     _draw(recipe, run, model, samples, counts, channels=facts["channels"], threshold=threshold)
     if console is not None:
         console.print(table(result))
+        if vanished:
+            height, width = recipe.data.image_size
+            console.print(
+                f"warning: {vanished} of {int(samples.foreground.sum())} images with foreground have an empty mask at "
+                f"{height}x{width} and count as empty; a larger data.image_size keeps small foreground.",
+                highlight=False,
+                soft_wrap=True,
+            )
         console.print(f"report: {run / 'report.html'}", highlight=False, soft_wrap=True)
     return result
 
