@@ -86,6 +86,15 @@ def test_several_classes_and_label_head():
     assert prediction.score == pytest.approx(prediction.probability[..., 1:].max())
 
 
+def test_an_empty_tile_does_not_make_an_image_empty():
+    model = local_model(3, 3, label=True)
+    image = picture(128, 64, 3)
+    (tiled,) = kz.inference.predict(model, [image], tile=(64, 64), overlap=0)
+    halves = [prediction.label for prediction in kz.inference.predict(model, [image[:64], image[64:]])]
+    np.testing.assert_allclose(tiled.label[0], np.min(halves, axis=0)[0], atol=1e-5)
+    np.testing.assert_allclose(tiled.label[1:], np.max(halves, axis=0)[1:], atol=1e-5)
+
+
 def test_low_precision_models_give_float32():
     keras.config.set_dtype_policy("bfloat16")
     image = keras.Input((None, None, 1))

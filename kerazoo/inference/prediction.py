@@ -29,8 +29,9 @@ class Prediction:
         mask: `(H, W)` uint8 class ids, at the size of the image.
         probability: `(H, W, num_classes)` float32 in [0, 1]; with one class that of the foreground.
         score: Largest foreground probability of all pixels, at the resolution of the model.
-        label: `(num_classes,)` float32 in [0, 1], what the label head says of the whole image, with tiles the
-            largest of them; None without that head.
+        label: `(num_classes,)` float32 in [0, 1], what the label head says of the whole image; None without that head.
+            With tiles, a class is as likely as in the tile where it is likeliest, and index 0 of several classes (an
+            empty image) as in the tile where it is least.
     """
 
     id: str
@@ -146,7 +147,7 @@ def _stream(
             parts = runner.run([inputs[0][span] for span in tiling.spans(size)])
             labels = [label for _, label in parts if label is not None]
             blended = tiling.blend(size, [part for part, _ in parts])
-            outputs = [(blended, np.max(labels, axis=0) if labels else None)]
+            outputs = [(blended, _over_tiles(labels) if labels else None)]
         for (name, image), (small, label) in zip(window, outputs, strict=True):
             full = small
             if small.shape[:2] != image.shape[:2]:
@@ -160,6 +161,14 @@ def _stream(
                 score=float(_numpy(score)[0]),
                 label=label,
             )
+
+
+def _over_tiles(labels: list[np.ndarray]) -> np.ndarray:
+    """Label of an image from those of its tiles: it shows what any tile shows, and is empty if every tile is."""
+    label = np.max(labels, axis=0)
+    if len(label) > 1:
+        label[0] = np.min(labels, axis=0)[0]
+    return label
 
 
 class _Runner:
