@@ -86,8 +86,7 @@ _ACTIVATIONS = {
 def _refuse_probabilities(y_pred: Any, reader: str) -> None:
     """Raise ValueError if a sigmoid or softmax made `y_pred`, as far as the backend tells without looking at values.
 
-    TensorFlow tells inside of `fit` and `evaluate` (the type of the graph's operation), PyTorch while it records
-    gradients, JAX never.
+    TensorFlow tells inside of `fit` (the type of the graph's operation), PyTorch while it records gradients, JAX never.
     """
     operation = getattr(getattr(y_pred, "op", None), "type", None) or type(getattr(y_pred, "grad_fn", None)).__name__
     if activation := _ACTIVATIONS.get(operation):
