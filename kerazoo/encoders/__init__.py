@@ -4,15 +4,16 @@ from pathlib import Path
 
 import keras
 
-from kerazoo.encoders import applications, resnet
+from kerazoo.encoders import applications, convmixer, resnet
 from kerazoo.encoders.applications import Application
 from kerazoo.encoders.build import build_encoder, strides
+from kerazoo.encoders.convmixer import ConvMixer
 from kerazoo.encoders.resnet import ResNet
 from kerazoo.registry import Registry
 
 ENCODERS = Registry(
     "encoder",
-    {**resnet.VARIANTS, **applications.VARIANTS},
+    {**resnet.VARIANTS, **convmixer.VARIANTS, **applications.VARIANTS},
     refused={function.lower(): reason for function, reason in applications.REFUSED.items()},
 )
 
@@ -67,4 +68,4 @@ def create(
     return model
 
 
-__all__ = ["ENCODERS", "Application", "ResNet", "create", "list", "strides"]
+__all__ = ["ENCODERS", "Application", "ConvMixer", "ResNet", "create", "list", "strides"]

@@ -1,20 +1,25 @@
 """ResNet encoders, v1.5: the stride of a bottleneck sits in its 3x3 convolution.
 
 He et al., 2016, https://arxiv.org/abs/1512.03385. Layer by layer the networks of torchvision and timm, whose tensor
-names the layer names follow (`layer1.0.conv1` is `layer1_0_conv1` here).
+names the layer names follow (`layer1.0.conv1` is `layer1_0_conv1` here). SE-ResNets are timm's `seresnet…`: a gate at
+the end of every block, before the sum (Hu et al., 2018, https://arxiv.org/abs/1709.01507).
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from keras import layers
 
 from kerazoo.encoders.preprocessing import standardise
+from kerazoo.layers import SqueezeExcite
 from kerazoo.layers.blocks import conv, norm
 from kerazoo.types import Features, Level, Tensor
 
 
-def basic_block(x: Tensor, width: int, *, strides: int, dilations: tuple[int, int], project: bool, name: str) -> Tensor:
+def basic_block(
+    x: Tensor, width: int, *, strides: int, dilations: tuple[int, int], project: bool, squeeze_excite: bool, name: str
+) -> Tensor:
     """Two 3x3 convolutions around a residual; `(B, H, W, C)` to `(B, ceil(H / strides), …, width)`."""
     shortcut = _shortcut(x, width, strides=strides, name=name) if project else x
     x = conv(x, width, 3, strides=strides, dilation=dilations[0], name=f"{name}_conv1")
@@ -22,11 +27,13 @@ def basic_block(x: Tensor, width: int, *, strides: int, dilations: tuple[int, in
     x = layers.ReLU(name=f"{name}_relu1")(x)
     x = conv(x, width, 3, dilation=dilations[1], name=f"{name}_conv2")
     x = norm(x, name=f"{name}_bn2")
-    x = layers.Add(name=f"{name}_add")([x, shortcut])
+    x = _sum(x, shortcut, squeeze_excite=squeeze_excite, name=name)
     return layers.ReLU(name=f"{name}_relu2")(x)
 
 
-def bottleneck(x: Tensor, width: int, *, strides: int, dilations: tuple[int, int], project: bool, name: str) -> Tensor:
+def bottleneck(
+    x: Tensor, width: int, *, strides: int, dilations: tuple[int, int], project: bool, squeeze_excite: bool, name: str
+) -> Tensor:
     """1x1, 3x3, 1x1 convolutions around a residual; the output has `4 * width` channels."""
     shortcut = _shortcut(x, 4 * width, strides=strides, name=name) if project else x
     x = conv(x, width, 1, name=f"{name}_conv1")
@@ -37,13 +44,19 @@ def bottleneck(x: Tensor, width: int, *, strides: int, dilations: tuple[int, int
     x = layers.ReLU(name=f"{name}_relu2")(x)
     x = conv(x, 4 * width, 1, name=f"{name}_conv3")
     x = norm(x, name=f"{name}_bn3")
-    x = layers.Add(name=f"{name}_add")([x, shortcut])
+    x = _sum(x, shortcut, squeeze_excite=squeeze_excite, name=name)
     return layers.ReLU(name=f"{name}_relu3")(x)
 
 
 def _shortcut(x: Tensor, filters: int, *, strides: int, name: str) -> Tensor:
     x = conv(x, filters, 1, strides=strides, name=f"{name}_downsample_conv")
     return norm(x, name=f"{name}_downsample_bn")
+
+
+def _sum(x: Tensor, shortcut: Tensor, *, squeeze_excite: bool, name: str) -> Tensor:
+    if squeeze_excite:
+        x = SqueezeExcite(reduction=16, divisor=8, name=f"{name}_se")(x)
+    return layers.Add(name=f"{name}_add")([x, shortcut])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +69,11 @@ class ResNet:
         widths: Width of the 3x3 convolutions of each stage.
         expansion: Channels of a stage's output per channel of its width; follows from `block`.
         stem_width: Channels of the stem.
+        squeeze_excite: Whether blocks end in a squeeze-and-excitation with a 16th of their channels, rounded to a
+            multiple of 8.
+        dilate_first: Where the first convolution of a stage is dilated that would have a stride: False dilates it as
+            the stage before, so that features are those of the strided network computed more densely (torchvision,
+            timm); True as the rest of its stage (segmentation_models_pytorch).
 
     Call: `image` `(B, H, W, C)`, normalised as `preprocess` does; `output_stride` 32, 16 or 8, where strided
         convolutions beyond it are replaced by dilated ones; `depth`, the number of levels to return, 1 to 5, None for
@@ -69,6 +87,8 @@ class ResNet:
     widths: tuple[int, int, int, int] = (64, 128, 256, 512)
     expansion: int
     stem_width: int = 64
+    squeeze_excite: bool = False
+    dilate_first: bool = False
 
     pad_multiple = 32
     output_strides = (32, 16, 8)
@@ -76,6 +96,18 @@ class ResNet:
     def preprocess(self, image: Tensor) -> Tensor:
         """Normalise raw images in [0, 255] by the mean and standard deviation of ImageNet."""
         return standardise(image)
+
+    def module_of(self, path: str) -> str:
+        """Name in torchvision and timm of the module that a layer's weights come from.
+
+        Args:
+            path: Of a weight, without its own name: "layer1_0_conv1", "layer1_0_se/squeeze".
+
+        Returns: the name, such as "layer1.0.conv1" or "layer1.0.se.fc1".
+        """
+        path = path.replace("downsample_conv", "downsample.0").replace("downsample_bn", "downsample.1")
+        path = path.replace("se/squeeze", "se.fc1").replace("se/excite", "se.fc2")
+        return re.sub(r"^(layer\d)_(\d+)_", r"\1.\2.", path)
 
     def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:
         if output_stride not in self.output_strides:
@@ -93,6 +125,7 @@ class ResNet:
             first_strides, first_dilation = (1 if stage == 1 else 2), dilation
             if stride * first_strides > output_stride:
                 dilation *= first_strides
+                first_dilation = dilation if self.dilate_first else first_dilation
                 first_strides = 1
             for index in range(blocks):
                 first = index == 0
@@ -103,6 +136,7 @@ class ResNet:
                     strides=first_strides if first else 1,
                     dilations=(first_dilation if first else dilation, dilation),
                     project=first and (first_strides > 1 or stage > 1 or channels != out_channels),
+                    squeeze_excite=self.squeeze_excite,
                     name=f"layer{stage}_{index}",
                 )
                 channels = out_channels
@@ -115,8 +149,14 @@ class ResNet:
 
 VARIANTS = {
     "resnet18": ResNet(block=basic_block, depths=(2, 2, 2, 2), expansion=1),
+    "resnet26": ResNet(block=bottleneck, depths=(2, 2, 2, 2), expansion=4),
     "resnet34": ResNet(block=basic_block, depths=(3, 4, 6, 3), expansion=1),
     "resnet50": ResNet(block=bottleneck, depths=(3, 4, 6, 3), expansion=4),
     "resnet101": ResNet(block=bottleneck, depths=(3, 4, 23, 3), expansion=4),
     "resnet152": ResNet(block=bottleneck, depths=(3, 8, 36, 3), expansion=4),
+    "seresnet18": ResNet(block=basic_block, depths=(2, 2, 2, 2), expansion=1, squeeze_excite=True),
+    "seresnet34": ResNet(block=basic_block, depths=(3, 4, 6, 3), expansion=1, squeeze_excite=True),
+    "seresnet50": ResNet(block=bottleneck, depths=(3, 4, 6, 3), expansion=4, squeeze_excite=True),
+    "seresnet101": ResNet(block=bottleneck, depths=(3, 4, 23, 3), expansion=4, squeeze_excite=True),
+    "seresnet152": ResNet(block=bottleneck, depths=(3, 8, 36, 3), expansion=4, squeeze_excite=True),
 }

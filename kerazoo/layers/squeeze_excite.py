@@ -13,26 +13,31 @@ class SqueezeExcite(keras.layers.Layer):
     Args:
         reduction: Channels per channel of the bottleneck.
         min_channels: Least width of the bottleneck, for narrow maps.
+        divisor: The width of the bottleneck is the multiple of this that is nearest to the channels divided by
+            `reduction`, as timm's `SEModule` has it with 8; 1 rounds down.
 
     Call: `inputs` `(B, H, W, C)`, floating point.
     Returns: the same shape, dtype of the layer.
 
     Raises:
-        ValueError: `reduction` or `min_channels` is less than 1.
+        ValueError: `reduction`, `min_channels` or `divisor` is less than 1.
     """
 
-    def __init__(self, *, reduction: int = 16, min_channels: int = 4, **kwargs):
+    def __init__(self, *, reduction: int = 16, min_channels: int = 4, divisor: int = 1, **kwargs):
         super().__init__(**kwargs)
-        if reduction < 1 or min_channels < 1:
+        if min(reduction, min_channels, divisor) < 1:
             raise ValueError(
-                f"`reduction` and `min_channels` must be at least 1, received {reduction} and {min_channels}."
+                "`reduction`, `min_channels` and `divisor` must be at least 1, received "
+                f"{reduction}, {min_channels} and {divisor}."
             )
         self.reduction = int(reduction)
         self.min_channels = int(min_channels)
+        self.divisor = int(divisor)
 
     def build(self, inputs_shape):
         channels = inputs_shape[-1]
-        squeezed = max(self.min_channels, channels // self.reduction)
+        multiples = int(channels / self.reduction + self.divisor // 2) // self.divisor
+        squeezed = max(self.min_channels, self.divisor * max(1, multiples))
         policy = self.dtype_policy
         self.squeeze = keras.layers.Dense(squeezed, activation="relu", dtype=policy, name="squeeze")
         self.excite = keras.layers.Dense(channels, activation="sigmoid", dtype=policy, name="excite")
@@ -48,4 +53,5 @@ class SqueezeExcite(keras.layers.Layer):
         return inputs_shape
 
     def get_config(self):
-        return {**super().get_config(), "reduction": self.reduction, "min_channels": self.min_channels}
+        own = {"reduction": self.reduction, "min_channels": self.min_channels, "divisor": self.divisor}
+        return {**super().get_config(), **own}
