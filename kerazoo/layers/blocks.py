@@ -15,9 +15,29 @@ ATTENTIONS = ("se",)
 """Names that `attend` knows."""
 
 
-def norm(x: Tensor, *, name: str) -> Tensor:
-    """Normalise `(B, H, W, C)` over the batch, with the constants of PyTorch."""
-    return layers.BatchNormalization(momentum=BATCHNORM_MOMENTUM, epsilon=BATCHNORM_EPSILON, name=name)(x)
+NORMS = ("batch", "group", "instance", None)
+"""Kinds of normalisation that `norm` knows; None is none at all."""
+
+GROUPS = 32
+"""Groups of channels that "group" normalises apart (Wu and He, 2018, https://arxiv.org/abs/1803.08494)."""
+
+
+def norm(x: Tensor, *, kind: str = "batch", name: str) -> Tensor:
+    """Normalise `(B, H, W, C)`, with the constants of PyTorch.
+
+    Args:
+        x: The map; for "group" its channels are a multiple of `GROUPS`.
+        kind: "batch" over the batch, "group" over the pixels and `1 / GROUPS` of the channels of each image, or
+            "instance" over the pixels of each image and channel, without weights.
+        name: Name of the layer.
+    """
+    if kind == "batch":
+        layer = layers.BatchNormalization(momentum=BATCHNORM_MOMENTUM, epsilon=BATCHNORM_EPSILON, name=name)
+    elif kind == "group":
+        layer = layers.GroupNormalization(GROUPS, epsilon=BATCHNORM_EPSILON, name=name)
+    else:
+        layer = layers.GroupNormalization(-1, epsilon=BATCHNORM_EPSILON, center=False, scale=False, name=name)
+    return layer(x)
 
 
 def conv(
@@ -54,10 +74,13 @@ def conv(
     )(x)
 
 
-def conv_norm_act(x: Tensor, filters: int, kernel_size: int = 3, *, name: str) -> Tensor:
-    """Convolution without bias, batch norm, ReLU; `(B, H, W, C)` to `(B, H, W, filters)`."""
-    x = conv(x, filters, kernel_size, name=f"{name}_conv")
-    x = norm(x, name=f"{name}_bn")
+def conv_norm_act(
+    x: Tensor, filters: int, kernel_size: int = 3, *, norm_kind: str | None = "batch", name: str
+) -> Tensor:
+    """Convolution, normalisation, ReLU; `(B, H, W, C)` to `(B, H, W, filters)`. A bias only where nothing normalises."""
+    x = conv(x, filters, kernel_size, use_bias=norm_kind is None, name=f"{name}_conv")
+    if norm_kind is not None:
+        x = norm(x, kind=norm_kind, name=f"{name}_bn" if norm_kind == "batch" else f"{name}_norm")
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
