@@ -77,7 +77,7 @@ def conv(
 def conv_norm_act(
     x: Tensor, filters: int, kernel_size: int = 3, *, norm_kind: str | None = "batch", name: str
 ) -> Tensor:
-    """Convolution, normalisation, ReLU; `(B, H, W, C)` to `(B, H, W, filters)`. A bias only where nothing normalises."""
+    """Convolution, normalisation, ReLU; `(B, H, W, C)` to `(B, H, W, filters)`. Only without a norm there is a bias."""
     x = conv(x, filters, kernel_size, use_bias=norm_kind is None, name=f"{name}_conv")
     if norm_kind is not None:
         x = norm(x, kind=norm_kind, name=f"{name}_bn" if norm_kind == "batch" else f"{name}_norm")
