@@ -1,12 +1,13 @@
 """Freezing and unfreezing parts of a model for transfer learning."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import keras
 
 from kerazoo.encoders.build import strides
+from kerazoo.layers.leaves import leaf_layers
 
 BATCHNORMS = ("frozen", "train")
 
@@ -134,7 +135,7 @@ def _part(model: keras.Model, part: str) -> keras.layers.Layer:
 
 
 def _set_flags(model: keras.Model, container: keras.layers.Layer, flag: Callable[[keras.layers.Layer], bool]) -> None:
-    leaves = list(_leaves(container))
+    leaves = list(leaf_layers(container))
     flags = [flag(leaf) for leaf in leaves]  # before the containers are opened, which thaws everything
     container.trainable = True
     for leaf, trainable in zip(leaves, flags, strict=True):
@@ -148,30 +149,6 @@ def _short(count: int) -> str:
     return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.1f} k"
 
 
-def _leaves(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
-    """Layers that have no layers inside, each once."""
-    seen = set()
-    pending = [layer]
-    while pending:
-        candidate = pending.pop()
-        if id(candidate) in seen:
-            continue
-        seen.add(id(candidate))
-        children = list(_children(candidate))
-        pending.extend(children)
-        if not children:
-            yield candidate
-
-
-def _children(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
-    if isinstance(layer, keras.Model):
-        yield from layer.layers
-        return
-    for value in vars(layer).values():
-        members = value if isinstance(value, (list, tuple)) else [value]
-        yield from (member for member in members if isinstance(member, keras.layers.Layer))
-
-
 def _layers_of_finer_levels(encoder: keras.layers.Layer, from_stride: int) -> set[int]:
     """Identities of the leaf layers that some level finer than `from_stride` needs."""
     if not isinstance(encoder, keras.Model):
@@ -182,4 +159,4 @@ def _layers_of_finer_levels(encoder: keras.layers.Layer, from_stride: int) -> se
     finer = [output for stride, output in zip(measured, encoder.outputs, strict=True) if stride < from_stride]
     if not finer:
         return set()
-    return {id(leaf) for leaf in _leaves(keras.Model(encoder.inputs, finer))}
+    return {id(leaf) for leaf in leaf_layers(keras.Model(encoder.inputs, finer))}

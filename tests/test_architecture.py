@@ -5,7 +5,8 @@ import ast
 import pytest
 from source_tree import REPOSITORY, dotted, imports, modules
 
-# What each unit of the package may import from the package, beside itself. A unit is a folder or file of kerazoo/.
+# What each unit of the package may import from the package, beside itself. A unit is a folder or file of kerazoo/;
+# pretrained/convert is one of its own: it assembles whole models, while the rest of pretrained is below the encoders.
 # layers ← encoders | decoders | heads ← segmenter ← weak | inference | training ← cli; data never imports models.
 BASE = {"types", "registry", "requires", "arguments"}
 PARTS = {"encoders", "decoders", "heads"}
@@ -18,7 +19,8 @@ MAY_IMPORT = {
     "arguments": set(),
     "labels": {"types"},
     "layers": {"types", "registry"},
-    "encoders": {"layers"} | BASE,
+    "pretrained": {"layers"} | BASE,
+    "encoders": {"layers", "pretrained"} | BASE,
     "decoders": {"layers"} | BASE,
     "heads": {"layers"} | BASE,
     "losses": {"labels"} | BASE,
@@ -26,6 +28,7 @@ MAY_IMPORT = {
     "optimizers": BASE,
     "compose": {"layers"} | PARTS | BASE,
     "transfer": {"compose", "layers"} | PARTS | BASE,
+    "pretrained.convert": {"pretrained", "layers"} | MODELS | BASE,
     "data": BASE,
     "inference": {"layers", "data", "report"} | MODELS | CHECKED | BASE,
     "export": {"inference", "layers", "data"} | MODELS | BASE,
@@ -36,20 +39,27 @@ MAY_IMPORT = {
     "cli": {"data", "inference", "export", "report", "training", "layers"} | MODELS | CHECKED | BASE,
     "__main__": {"cli"},
 }
+NESTED = ("pretrained.convert",)
 MAX_LINES = {"kerazoo": 400, "benchmarks": 400, "docs": 400, "tests": 500}
 MAY_RESIZE = ("layers/resize.py", "data/", "export/saved_model.py")  # a layer of ours; images outside the model
 
 
 def unit(path: str) -> str:
-    """`encoders` for encoders/resnet.py, `registry` for registry.py."""
-    return path.partition("/")[0].removesuffix(".py")
+    """`encoders` for encoders/resnet.py, `registry` for registry.py, `pretrained.convert` for what is below it."""
+    return unit_of_module(path.removesuffix(".py").replace("/", "."))
+
+
+def unit_of_module(name: str) -> str:
+    """The unit of a module, without the package's name: `encoders` for encoders.resnet."""
+    nested = [prefix for prefix in NESTED if name == prefix or name.startswith(f"{prefix}.")]
+    return nested[0] if nested else name.partition(".")[0]
 
 
 def crossings(path, tree):
     """Imports of another unit that MAY_IMPORT does not list, as 'file:line imports unit'."""
     for line, name in imports(tree):
         package, _, rest = name.partition(".")
-        target = rest.partition(".")[0]
+        target = unit_of_module(rest)
         if package == "kerazoo" and target not in {"", "__version__", unit(path)} | MAY_IMPORT.get(unit(path), set()):
             yield f"{path}:{line} imports {target}"
 
@@ -115,6 +125,9 @@ def test_the_checks_can_fail():
         "layers/a.py:1 imports training",
         "layers/a.py:2 imports cli",
     ]
+    source = "from kerazoo.pretrained import tensors\nfrom kerazoo.pretrained.convert import smp\n"
+    assert list(crossings("encoders/a.py", ast.parse(source))) == ["encoders/a.py:2 imports pretrained.convert"]
+    assert list(crossings("pretrained/a.py", ast.parse(source))) == ["pretrained/a.py:2 imports pretrained.convert"]
     source = "import keras\nkeras.layers.UpSampling2D(2)\nkeras.ops.image.resize(x, (2, 2))\nassert x\n"
     assert sorted(banned("heads/a.py", ast.parse(source))) == [
         "heads/a.py:2 keras.layers.UpSampling2D",

@@ -7,9 +7,14 @@ from typing import Any
 
 import keras
 
+from kerazoo.encoders.stem import adapt_stem
+from kerazoo.pretrained import tensors
 from kerazoo.types import Features, Level
 
 WEIGHTS_SUFFIX = ".weights.h5"
+
+CLASSIFIERS = ("fc.*", "head.*", "classifier.*", "last_linear.*")
+"""What PyTorch's checkpoints of classifiers hold beyond the encoder: timm, torchvision and pretrained-models."""
 
 
 def check_image_shape(image_shape: Any) -> tuple[int | None, int | None, int]:
@@ -43,7 +48,8 @@ def build_encoder(
         part: Frozen dataclass of `ENCODERS`, or an object like it.
         image_shape: `(height, width, channels)`, sizes None for any.
         weights: None for random ones, a path to a `.weights.h5` file of this encoder, or "imagenet" where the part has
-            them, and then also the path of the `.h5` file that Keras downloads for it.
+            them, and then also the path of the `.h5` file that Keras downloads for it. Parts that follow the names of
+            PyTorch take the `.safetensors` and `.pth` files of timm and torchvision.
         output_stride: Stride of the coarsest level; smaller ones than the family's dilate its convolutions.
         depth: Number of levels, None for all.
         preprocessing: Whether the model takes raw images in [0, 255] and normalises them itself.
@@ -69,21 +75,27 @@ def load_weights(model: keras.Model, part: Any, weights: str | Path) -> None:
     Raises:
         ValueError: `part` has no weights of that name, or the file does not fit the architecture.
         FileNotFoundError: there is no file at `weights`.
+        ModuleNotFoundError: the file is a pickle of PyTorch, which is not installed.
     """
     if str(weights) in getattr(part, "pretrained", ()):
         part.load_pretrained(model, str(weights))
         return
     own = str(weights).endswith(WEIGHTS_SUFFIX)
-    if not own and not (hasattr(part, "load_pretrained") and str(weights).endswith(".h5")):
+    torch_like = hasattr(part, "module_of") and str(weights).endswith(tensors.SUFFIXES)
+    if not own and not torch_like and not (hasattr(part, "load_pretrained") and str(weights).endswith(".h5")):
         known = [repr(tag) for tag in getattr(part, "pretrained", ())]
+        torch_files = f", or of a {', '.join(tensors.SUFFIXES)} file" if hasattr(part, "module_of") else ""
         raise ValueError(
-            f"weights={str(weights)!r}: this encoder takes None, the path of a {WEIGHTS_SUFFIX} file"
+            f"weights={str(weights)!r}: this encoder takes None, the path of a {WEIGHTS_SUFFIX} file{torch_files}"
             f"{''.join(f', {tag}' for tag in known)}. "
             + ("" if known else "There are no downloadable weights for it in this version.")
         )
     path = Path(weights)
     if not path.is_file():
         raise FileNotFoundError(f"weights={str(weights)!r}: there is no such file.")
+    if torch_like:
+        _load_tensors(model, part, path)
+        return
     try:
         if not own:  # a file of keras.applications, such as vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5
             part.load_pretrained(model, str(path))
@@ -93,6 +105,19 @@ def load_weights(model: keras.Model, part: Any, weights: str | Path) -> None:
             model.load_weights(path)
     except (ValueError, OSError, KeyError, UserWarning) as error:
         raise ValueError(f"{path.name} does not hold the weights of this encoder: {error}") from error
+
+
+def _load_tensors(model: keras.Model, part: Any, path: Path) -> None:
+    """Fill an encoder whose layers follow the names of PyTorch; the classifier and deeper levels may be left over."""
+    deeper = getattr(part, "modules_beyond", lambda depth: ())(len(model.outputs))
+    tensors.assign(
+        model,
+        tensors.read(path),
+        part.module_of,
+        allow_unexpected=(*CLASSIFIERS, *(f"{module}.*" for module in deeper)),
+        fit_stem=adapt_stem,
+        source=path.name,
+    )
 
 
 def strides(model: keras.Model) -> list[int]:

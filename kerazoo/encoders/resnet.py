@@ -109,6 +109,10 @@ class ResNet:
         path = path.replace("se/squeeze", "se.fc1").replace("se/excite", "se.fc2")
         return re.sub(r"^(layer\d)_(\d+)_", r"\1.\2.", path)
 
+    def modules_beyond(self, depth: int) -> tuple[str, ...]:
+        """Names in torchvision and timm of what comes after the first `depth` levels, which an encoder may leave out."""
+        return tuple(f"layer{stage}" for stage in range(depth, 1 + len(self.depths)))
+
     def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:
         if output_stride not in self.output_strides:
             raise ValueError(f"A ResNet's `output_stride` is one of {self.output_strides}, received {output_stride}.")
