@@ -110,7 +110,7 @@ class ResNet:
         return re.sub(r"^(layer\d)_(\d+)_", r"\1.\2.", path)
 
     def modules_beyond(self, depth: int) -> tuple[str, ...]:
-        """Names in torchvision and timm of what comes after the first `depth` levels, which an encoder may leave out."""
+        """Names in torchvision and timm of what comes after the first `depth` levels."""
         return tuple(f"layer{stage}" for stage in range(depth, 1 + len(self.depths)))
 
     def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:
