@@ -1,6 +1,6 @@
 """Inverted hypercolumn and multi-level fuse block: Z = attend(F(attend(X))), X the fused levels of the decoder.
 
-F is a stack of 3x3 convolutions (three see what a 7x7 sees), each with batch norm and ReLU; the attention is
+F is a stack of 3x3 convolutions (three see what a 7x7 sees), each with batch norm and ReLU; the attention is by default
 squeeze-and-excitation (Hu et al., 2018, https://arxiv.org/abs/1709.01507).
 """
 
@@ -20,7 +20,8 @@ class MLF:
     Args:
         width: Channels that each level is projected to, and of the block.
         fuse: "sum" or "concat" of the projected levels.
-        attention: "se", or None for none at all.
+        attention: "se"; "eca", which has no bottleneck; "cbam" or "scse", which weigh the pixels too; or None for none
+            at all.
         before: Whether the attention before the convolutions is there.
         convolutions: How many 3x3 convolutions there are; 0 leaves them out.
         after: Whether the attention after the convolutions is there.

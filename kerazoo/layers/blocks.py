@@ -1,7 +1,10 @@
 """Blocks of layers that several parts share. They own no weights of their own: plain functions."""
 
-from keras import layers
+from keras import initializers, layers
 
+from kerazoo.layers.cbam import CBAM
+from kerazoo.layers.eca import ECA
+from kerazoo.layers.scse import SCSE
 from kerazoo.layers.squeeze_excite import SqueezeExcite
 from kerazoo.types import Tensor
 
@@ -11,7 +14,7 @@ BATCHNORM_MOMENTUM = 0.9
 BATCHNORM_EPSILON = 1e-5
 """PyTorch's default, which every converted checkpoint was trained with."""
 
-ATTENTIONS = ("se",)
+ATTENTIONS = ("se", "eca", "cbam", "scse")
 """Names that `attend` knows."""
 
 
@@ -74,18 +77,56 @@ def conv(
     )(x)
 
 
+def depthwise_initializer(channels: int) -> initializers.Initializer:
+    """He's for a depthwise kernel, which reads one channel; Keras takes the number of channels for its fan-in too."""
+    return initializers.VarianceScaling(2.0 * channels, mode="fan_in")
+
+
+def separable_conv(
+    x: Tensor, filters: int, kernel_size: int = 3, *, dilation: int = 1, use_bias: bool = False, name: str
+) -> Tensor:
+    """Depthwise convolution, then a 1x1 convolution, the bias only in the second; `(B, H, W, C)` to `filters`."""
+    x = layers.DepthwiseConv2D(
+        kernel_size,
+        padding="same",
+        dilation_rate=dilation,
+        use_bias=False,
+        depthwise_initializer=depthwise_initializer(x.shape[-1]),
+        name=f"{name}_depthwise",
+    )(x)
+    return conv(x, filters, 1, use_bias=use_bias, name=f"{name}_pointwise")
+
+
 def conv_norm_act(
-    x: Tensor, filters: int, kernel_size: int = 3, *, norm_kind: str | None = "batch", name: str
+    x: Tensor,
+    filters: int,
+    kernel_size: int = 3,
+    *,
+    dilation: int = 1,
+    separable: bool = False,
+    norm_kind: str | None = "batch",
+    name: str,
 ) -> Tensor:
     """Convolution, normalisation, ReLU; `(B, H, W, C)` to `(B, H, W, filters)`. Only without a norm there is a bias."""
-    x = conv(x, filters, kernel_size, use_bias=norm_kind is None, name=f"{name}_conv")
+    use_bias = norm_kind is None
+    if separable:
+        x = separable_conv(x, filters, kernel_size, dilation=dilation, use_bias=use_bias, name=name)
+    else:
+        x = conv(x, filters, kernel_size, dilation=dilation, use_bias=use_bias, name=f"{name}_conv")
     if norm_kind is not None:
         x = norm(x, kind=norm_kind, name=f"{name}_bn" if norm_kind == "batch" else f"{name}_norm")
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def attend(x: Tensor, attention: str | None, *, reduction: int, name: str) -> Tensor:
-    """Apply a channel attention by name, or nothing when it is None.
+def attend(x: Tensor, attention: str | None, *, reduction: int = 16, min_channels: int = 4, name: str) -> Tensor:
+    """Apply an attention by name, or nothing when it is None.
+
+    Args:
+        x: `(B, H, W, C)`.
+        attention: "se", "eca", "cbam", "scse" or None.
+        reduction: Channels per channel of the bottleneck; "eca" has none.
+        min_channels: Least width of the bottleneck.
+        name: Name of the layer.
 
     Raises:
         ValueError: the name is unknown.
@@ -94,4 +135,7 @@ def attend(x: Tensor, attention: str | None, *, reduction: int, name: str) -> Te
         return x
     if attention not in ATTENTIONS:
         raise ValueError(f"`attention` must be None or one of {ATTENTIONS}, received {attention!r}.")
-    return SqueezeExcite(reduction=reduction, name=name)(x)
+    if attention == "eca":
+        return ECA(name=name)(x)
+    layer = {"se": SqueezeExcite, "cbam": CBAM, "scse": SCSE}[attention]
+    return layer(reduction=reduction, min_channels=min_channels, name=name)(x)
