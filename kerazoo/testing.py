@@ -10,20 +10,19 @@ A check computes the truth itself; the author of a part cannot supply the expect
 """
 
 import json
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from kerazoo._checks import encoders as encoder_checks
 from kerazoo._checks import losses as loss_checks
 from kerazoo._checks import metrics as metric_checks
+from kerazoo._checks.models import EVEN_SIZE, as_list, check_reload, leaf_layers, random_image
 from kerazoo.decoders import DECODERS
 from kerazoo.encoders import ENCODERS
-from kerazoo.encoders.build import build_encoder, strides
 from kerazoo.heads import HEADS
 from kerazoo.losses import LOSSES
 from kerazoo.metrics import METRICS
@@ -33,7 +32,6 @@ from kerazoo.types import Features, Level
 
 __all__ = ["CHECKS", "Case", "contract_cases"]
 
-ODD_SIZE, EVEN_SIZE = (45, 67), (64, 32)
 PYRAMID = ((2, 4), (4, 5), (8, 6), (16, 7), (32, 8))
 """Stride and channels of the levels that decoders and heads are checked on; all channels differ."""
 
@@ -46,13 +44,13 @@ class Case:
         kind: Of the registry: "encoder", "decoder", …
         name: Of the part in its registry.
         part: What the registry holds.
-        check: Function that takes the part and raises AssertionError.
+        check: Function that takes the part and raises AssertionError; it may return what it measured.
     """
 
     kind: str
     name: str
     part: Any
-    check: Callable[[Any], None]
+    check: Callable[[Any], Any]
 
     def __str__(self) -> str:
         return f"{self.kind}-{self.name}-{self.check.__name__}"
@@ -80,42 +78,6 @@ def contract_cases(kind: str | None = None) -> list[Case]:
     ]
 
 
-# Encoders
-
-
-def check_encoder_pyramid(encoder: Any) -> None:
-    """Levels run fine to coarse, and the one at stride s has ceil(size / s) rows and columns, for odd sizes too."""
-    model, declared = build_encoder(encoder, image_shape=(None, None, 3))
-    assert list(declared) == sorted(declared), f"strides are not fine to coarse: {declared}"
-    assert strides(model) == list(declared), f"declared strides {declared}, measured {strides(model)}"
-    for size in (ODD_SIZE, EVEN_SIZE, ODD_SIZE):
-        for stride, level in zip(declared, model.predict_on_batch(_image(*size, 3)), strict=True):
-            expected = tuple(-(-n // stride) for n in size)
-            assert level.shape[1:3] == expected, f"stride {stride} of {size}: {level.shape[1:3]}, expected {expected}"
-            assert np.isfinite(level).all(), f"stride {stride}: not finite"
-
-
-def check_encoder_channels(encoder: Any) -> None:
-    """Images of one and of four channels are accepted, raw ones are normalised in float32."""
-    for channels in (1, 4):
-        model, _ = build_encoder(encoder, image_shape=(32, 32, channels), preprocessing=True)
-        for level in model.predict_on_batch(255 * _image(32, 32, channels)):
-            assert np.isfinite(level).all(), f"{channels} channels: not finite"
-
-
-def check_encoder_depth(encoder: Any) -> None:
-    """`depth` keeps the finest levels."""
-    _, every = build_encoder(encoder, image_shape=(32, 32, 3))
-    _, some = build_encoder(encoder, image_shape=(32, 32, 3), depth=2)
-    assert some == every[:2], f"depth=2 of {every} gave {some}"
-
-
-def check_encoder_reload(encoder: Any) -> None:
-    """Names are unique, and a model read back from its file gives the same features."""
-    model, _ = build_encoder(encoder, image_shape=(None, None, 3))
-    _check_reload(model, _image(*EVEN_SIZE, 3))
-
-
 # Decoders
 
 
@@ -125,7 +87,7 @@ def check_decoder_levels(decoder: Any) -> None:
     model, decoded = _decode(part, PYRAMID)
     assert list(decoded) == sorted(decoded), f"decoded strides are not fine to coarse: {decoded}"
     for size in (EVEN_SIZE, (96, 32)):
-        outputs = _as_list(model.predict_on_batch(_pyramid_arrays(PYRAMID, size)))
+        outputs = as_list(model.predict_on_batch(_pyramid_arrays(PYRAMID, size)))
         for stride, level in zip(decoded, outputs, strict=True):
             expected = tuple(-(-n // stride) for n in size)
             assert level.shape[1:3] == expected, f"stride {stride} of {size}: {level.shape[1:3]}, expected {expected}"
@@ -144,7 +106,7 @@ def check_decoder_subsets(decoder: Any) -> None:
         if reason is not None:
             assert len(reason) > 30, f"{pyramid}: the error does not say why: {reason}"
             continue
-        for level in _as_list(model.predict_on_batch(_pyramid_arrays(pyramid, EVEN_SIZE))):
+        for level in as_list(model.predict_on_batch(_pyramid_arrays(pyramid, EVEN_SIZE))):
             assert np.isfinite(level).all(), f"{pyramid}: not finite"
 
 
@@ -163,7 +125,7 @@ def check_decoder_precision(decoder: Any) -> None:
 def check_decoder_reload(decoder: Any) -> None:
     """A model read back from its file gives the same levels."""
     model, _ = _decode(decoder(), PYRAMID)
-    _check_reload(model, _pyramid_arrays(PYRAMID, EVEN_SIZE))
+    check_reload(model, _pyramid_arrays(PYRAMID, EVEN_SIZE))
 
 
 # Heads
@@ -200,7 +162,7 @@ def check_head_precision(head: Any) -> None:
 def check_head_reload(head: Any) -> None:
     """A model read back from its file gives the same logits."""
     model, _ = _classify(head(), PYRAMID, 2)
-    _check_reload(model, _pyramid_arrays(PYRAMID, EVEN_SIZE))
+    check_reload(model, _pyramid_arrays(PYRAMID, EVEN_SIZE))
 
 
 # Optimizers
@@ -227,14 +189,12 @@ def check_optimizer_config(optimizer: Any) -> None:
 # What the checks share
 
 
-def _image(height: int, width: int, channels: int) -> np.ndarray:
-    return np.random.default_rng(0).random((2, height, width, channels), dtype="float32")
-
-
 def _pyramid_arrays(pyramid: tuple[tuple[int, int], ...], size: tuple[int, int]) -> list[np.ndarray]:
     """Levels of two images, the second negative, so that a ReLU that is dead for one is not for the other."""
     signs = np.array([1.0, -1.0], "float32")[:, None, None, None]
-    return [signs * _image(-(-size[0] // stride), -(-size[1] // stride), channels) for stride, channels in pyramid]
+    return [
+        signs * random_image(-(-size[0] // stride), -(-size[1] // stride), channels) for stride, channels in pyramid
+    ]
 
 
 def _pyramid_inputs(pyramid: tuple[tuple[int, int], ...]) -> Features:
@@ -257,20 +217,8 @@ def _classify(part: Any, pyramid: tuple[tuple[int, int], ...], num_classes: int)
     return keras.Model([level.tensor for level in inputs], logits.tensor), (logits.stride,)
 
 
-def _as_list(outputs: Any) -> list[Any]:
-    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
-
-
-def _leaf_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _leaf_layers(layer)
-        else:
-            yield layer
-
-
 def _check_names(model: keras.Model, *, prefix: str, inputs: str) -> None:
-    names = [layer.name for layer in _leaf_layers(model) if not layer.name.startswith(inputs)]
+    names = [layer.name for layer in leaf_layers(model) if not layer.name.startswith(inputs)]
     strange = [name for name in names if not name.startswith(prefix)]
     assert not strange, f"names do not start with {prefix!r}: {strange}"
     assert len(set(names)) == len(names), f"names repeat: {sorted(names)}"
@@ -279,7 +227,7 @@ def _check_names(model: keras.Model, *, prefix: str, inputs: str) -> None:
 def _check_training_step(model: keras.Model, inputs: list[np.ndarray]) -> None:
     model.compile(keras.optimizers.SGD(1.0), loss=keras.losses.MeanSquaredError())
     before = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
-    targets = [np.ones(output.shape, "float32") for output in _as_list(model.predict_on_batch(inputs))]
+    targets = [np.ones(output.shape, "float32") for output in as_list(model.predict_on_batch(inputs))]
     model.train_on_batch(inputs, targets if len(targets) > 1 else targets[0])
     for variable, old in zip(model.trainable_variables, before, strict=True):
         new = keras.ops.convert_to_numpy(variable)
@@ -295,30 +243,14 @@ def _check_precision(build: Callable[[], keras.Model], inputs: list[np.ndarray])
             model = build()
             for output in model.outputs:
                 assert output.dtype == name.removeprefix("mixed_"), f"{name}: an output is {output.dtype}"
-            for output in _as_list(model.predict_on_batch(inputs)):
+            for output in as_list(model.predict_on_batch(inputs)):
                 assert np.isfinite(np.asarray(output).astype("float32")).all(), f"{name}: not finite"
     finally:
         keras.config.set_dtype_policy(policy)
 
 
-def _check_reload(model: keras.Model, inputs: Any) -> None:
-    names = [layer.name for layer in _leaf_layers(model)]
-    assert len(set(names)) == len(names), f"names repeat: {sorted(n for n in names if names.count(n) > 1)}"
-    json.dumps(model.get_config())
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.keras"
-        model.save(path)
-        loaded = keras.models.load_model(path)
-    expected, received = _as_list(model.predict_on_batch(inputs)), _as_list(loaded.predict_on_batch(inputs))
-    for old, new in zip(expected, received, strict=True):
-        np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-5)
-
-
-CHECKS: dict[str, tuple[Registry, tuple[Callable[[Any], None], ...]]] = {
-    "encoder": (
-        ENCODERS,
-        (check_encoder_pyramid, check_encoder_channels, check_encoder_depth, check_encoder_reload),
-    ),
+CHECKS: dict[str, tuple[Registry, tuple[Callable[[Any], Any], ...]]] = {
+    "encoder": (ENCODERS, encoder_checks.CHECKS),
     "decoder": (
         DECODERS,
         (

@@ -84,8 +84,8 @@ class ConvMixer:
 
         Returns: the name, such as "blocks.3.1".
         """
-        block, layer = re.fullmatch(r"(blocks_\d+_)?(\w+)", path).groups(default="")
-        return block.replace("_", ".") + TORCH_NAMES[layer]
+        block = re.match(r"blocks_(\d+)_", path)
+        return f"blocks.{block[1]}.{TORCH_NAMES[path[block.end() :]]}" if block else TORCH_NAMES[path]
 
     def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:
         if output_stride < self.patch_size:

@@ -1,0 +1,46 @@
+"""What the checks of several kinds of parts share: images, outputs and layers of models, reading a model back."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+ODD_SIZE, EVEN_SIZE = (45, 67), (64, 32)
+"""Height and width of the images."""
+
+
+def random_image(height: int, width: int, channels: int) -> np.ndarray:
+    """`(2, height, width, channels)` float32 in [0, 1), the same at every call."""
+    return np.random.default_rng(0).random((2, height, width, channels), dtype="float32")
+
+
+def as_list(outputs: Any) -> list[Any]:
+    """A model's output or outputs."""
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+
+
+def leaf_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Layers of a model and of the models inside it."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from leaf_layers(layer)
+        else:
+            yield layer
+
+
+def check_reload(model: keras.Model, inputs: Any) -> None:
+    """Names are unique, the configuration is JSON, and a model read back from its file gives the same outputs."""
+    names = [layer.name for layer in leaf_layers(model)]
+    assert len(set(names)) == len(names), f"names repeat: {sorted(n for n in names if names.count(n) > 1)}"
+    json.dumps(model.get_config())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        model.save(path)
+        loaded = keras.models.load_model(path)
+    expected, received = as_list(model.predict_on_batch(inputs)), as_list(loaded.predict_on_batch(inputs))
+    for old, new in zip(expected, received, strict=True):
+        np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-5)
