@@ -11,8 +11,8 @@ class CropLike(keras.layers.Layer):
     Args:
         stride: Pixels of `like` per row of `inputs`.
 
-    Call: `inputs` `(B, h, w, C)`; `like` `(B, H, W, …)`, the image before padding.
-    Returns: `(B, ceil(H / stride), ceil(W / stride), C)`, dtype of the layer.
+    Call: `inputs` `(B, h, w, C)`, floating point or integer; `like` `(B, H, W, …)`, the image before padding.
+    Returns: `(B, ceil(H / stride), ceil(W / stride), C)`, dtype of the layer; integers keep theirs.
 
     Raises:
         ValueError: `stride` is less than 1.
@@ -33,6 +33,10 @@ class CropLike(keras.layers.Layer):
 
     def compute_output_shape(self, inputs_shape, like_shape):
         return (inputs_shape[0], *self._target(like_shape), inputs_shape[3])
+
+    def compute_output_spec(self, inputs, like):
+        dtype = self.compute_dtype if keras.backend.is_float_dtype(inputs.dtype) else inputs.dtype
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape, like.shape), dtype=dtype)
 
     def get_config(self):
         return {**super().get_config(), "stride": self.stride}
