@@ -1,7 +1,7 @@
 """Max pooling that remembers where each maximum was: the switches of SegNet and DeconvNet.
 
-Zeiler and Fergus, 2014, https://arxiv.org/abs/1311.2901. Switches count inside their window (0 to size² − 1) and not over
-the map, so they are exact for every size of image and need no wide integers.
+Zeiler and Fergus, 2014, https://arxiv.org/abs/1311.2901. Switches count inside their window (0 to size² − 1) and not
+over the map, so they are exact for every size of image and need no wide integers.
 """
 
 import keras
