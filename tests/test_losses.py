@@ -16,6 +16,7 @@ from kerazoo.losses import CrossEntropy, Focal, ForegroundDice, SoftDice, Weight
 pytestmark = pytest.mark.backends
 
 WEIGHTS = (0.5, 2.0, 3.0)
+POLICIES = ("skip", "one", "penalize")
 CASES = [
     ("cross_entropy", {}),
     ("cross_entropy", {"class_weights": WEIGHTS}),
@@ -29,6 +30,21 @@ CASES = [
     ("soft_dice", {"empty": "one"}),
     ("soft_dice", {"empty": "penalize", "smooth": 0.5}),
     ("foreground_dice", {}),
+    ("balanced_cross_entropy", {}),
+    ("balanced_cross_entropy", {"empty": "skip"}),
+    ("balanced_cross_entropy", {"beta": 0.9}),
+    ("cross_entropy_top_k", {}),
+    ("cross_entropy_top_k", {"fraction": 0.5, "class_weights": WEIGHTS}),
+    *(("focal_tversky", {"empty": empty}) for empty in POLICIES),
+    ("focal_tversky", {"gamma": 3.0, "smooth": 0.5}),
+    *(("generalized_dice", {"empty": empty}) for empty in POLICIES),
+    ("generalized_dice", {"smooth": 0.1}),
+    *(("jaccard", {"empty": empty}) for empty in POLICIES),
+    ("jaccard", {"empty": "one", "smooth": 1.0}),
+    *(("lovasz", {"empty": empty}) for empty in POLICIES),
+    *(("mcc", {"empty": empty}) for empty in POLICIES),
+    *(("tversky", {"empty": empty}) for empty in POLICIES),
+    ("tversky", {"alpha": 0.9, "beta": 0.2, "smooth": 1.0}),
 ]
 
 
@@ -380,8 +396,14 @@ def test_unknown_sizes_and_ranks():
     for name in kz.losses.list():
         loss = kz.losses.create(name, ignore_class=255)
         unknown = [tf.TensorSpec((None, None, None), "int64"), tf.TensorSpec((None, None, None, 3))]
-        graph = tf.function(loss.__call__, input_signature=unknown)
-        np.testing.assert_allclose(graph(truth, logits), loss(truth, logits), rtol=1e-6)
-        rankless = tf.function(loss.__call__, input_signature=[tf.TensorSpec(None, "int64"), unknown[1]])
+        weight = np.ones(len(truth), "float32")
+
+        def weighted(y_true, y_pred, loss=loss, weight=weight):
+            return loss(y_true, y_pred, sample_weight=weight)
+
+        graph = tf.function(lambda y_true, y_pred: weighted(y_true, y_pred), input_signature=unknown)
+        np.testing.assert_allclose(graph(truth, logits), weighted(truth, logits), rtol=1e-6)
+        unranked = [tf.TensorSpec(None, "int64"), unknown[1]]
+        rankless = tf.function(lambda y_true, y_pred: weighted(y_true, y_pred), input_signature=unranked)
         with pytest.raises(ValueError, match=r"of known rank.*tf.ensure_shape"):
             rankless(truth, logits)

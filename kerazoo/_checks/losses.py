@@ -67,8 +67,9 @@ def check_loss_order(factory: Callable[..., Any]) -> None:
     order = np.array([2, 0, 3, 1])
     for channels in LogitCounts:
         truth, logits = _truth(channels), _logits(channels)
-        each = _array(factory(reduction=None)(truth, logits))
-        np.testing.assert_allclose(_array(factory(reduction=None)(truth[order], logits[order])), each[order], rtol=1e-6)
+        each = _array(_call(factory(reduction=None), truth, logits))
+        reordered = _array(_call(factory(reduction=None), truth[order], logits[order]))
+        np.testing.assert_allclose(reordered, each[order], rtol=1e-6)
         np.testing.assert_allclose(
             _value(factory(), truth[order], logits[order]), _value(factory(), truth, logits), 1e-6
         )
@@ -80,10 +81,10 @@ def check_loss_shape(factory: Callable[..., Any]) -> None:
         truth, logits = _truth(channels), _logits(channels)
         loss = factory(reduction=None)
         expected = (BATCH, HEIGHT, WIDTH) if loss.per_pixel else (BATCH,)
-        values = loss(truth, logits)
+        values = _call(loss, truth, logits)
         assert tuple(values.shape) == expected, f"shape {tuple(values.shape)}, expected {expected}"
-        np.testing.assert_array_equal(_array(loss(truth[..., None], logits)), _array(values))
-        value = factory()(truth, logits)
+        np.testing.assert_array_equal(_array(_call(loss, truth[..., None], logits)), _array(values))
+        value = _call(factory(), truth, logits)
         assert tuple(value.shape) == (), f"the reduced loss has shape {tuple(value.shape)}"
 
 
@@ -93,7 +94,7 @@ def check_loss_sample_weight(factory: Callable[..., Any]) -> None:
     for channels in LogitCounts:
         truth, logits = _truth(channels), _logits(channels)
         loss = factory(reduction=None)
-        plain = _array(loss(truth, logits))
+        plain = _array(_call(loss, truth, logits))
         expected = plain * weight.reshape((-1,) + (1,) * (plain.ndim - 1))
         for shape in ((-1,), (-1, 1), (-1, 1, 1)):
             received = _array(loss(truth, logits, sample_weight=weight.reshape(shape)))
@@ -119,7 +120,7 @@ def check_loss_precision(factory: Callable[..., Any]) -> None:
         for name in ("mixed_float16", "mixed_bfloat16"):
             keras.config.set_dtype_policy(name)
             half = ops.cast(_logits(1), name.removeprefix("mixed_"))
-            value = factory()(_truth(1), half)
+            value = _call(factory(), _truth(1), half)
             assert keras.backend.standardize_dtype(value.dtype) == "float32", f"{name}: the loss is {value.dtype}"
             np.testing.assert_allclose(
                 _array(value), _value(factory(), _truth(1), ops.cast(half, "float32")), rtol=1e-6
@@ -142,7 +143,7 @@ def loss_and_gradient(loss: Any, truth: np.ndarray, logits: np.ndarray) -> tuple
     inputs = keras.Input(batch_shape=logits.shape)
     model = keras.Model(inputs, _AddZeros(name="zeros")(inputs))
     model.compile(keras.optimizers.SGD(1.0), loss=loss, run_eagerly=True)
-    value = model.train_on_batch(logits, truth)
+    value = model.train_on_batch(logits, truth, sample_weight=_weight(loss, truth))
     return float(value), -_array(model.get_layer("zeros").zeros)
 
 
@@ -184,7 +185,18 @@ def _array(tensor: Any) -> np.ndarray:
 
 
 def _value(loss: Any, truth: Any, logits: Any) -> float:
-    return float(_array(loss(truth, logits)))
+    return float(_array(_call(loss, truth, logits)))
+
+
+def _call(loss: Any, truth: Any, logits: Any) -> Any:
+    return loss(truth, logits, sample_weight=_weight(loss, truth))
+
+
+def _weight(loss: Any, truth: Any) -> np.ndarray | None:
+    """Weights of 1 for a loss, or a sum with a loss, that makes no sense without weights; else None."""
+    terms = [term for _, term in getattr(loss, "terms", [(1.0, loss)])]
+    needed = any(getattr(term, "needs_weight", None) for term in terms)
+    return np.ones(len(truth), "float32") if needed else None
 
 
 CHECKS: tuple[Callable[[Callable[..., Any]], None], ...] = (

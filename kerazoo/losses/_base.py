@@ -54,6 +54,7 @@ class Loss(keras.losses.Loss, _Summable, abc.ABC):
     """
 
     per_pixel: ClassVar[bool]  # whether there is one value per pixel, or else per image
+    needs_weight: ClassVar[str | None] = None  # what `sample_weight` is, if the loss makes no sense without
 
     def __init__(
         self,
@@ -89,6 +90,8 @@ class Loss(keras.losses.Loss, _Summable, abc.ABC):
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
         values, counts = self._values(y_true, y_pred)
+        if self.needs_weight and sample_weight is None:
+            raise ValueError(f"{type(self).__name__} needs `sample_weight`, {self.needs_weight}.")
         weight = ops.cast(counts, values.dtype)
         if self.reduction in _MEANS:  # Keras divides by all values: make that the ones that count
             weight = ops.divide_no_nan(weight, ops.mean(weight))

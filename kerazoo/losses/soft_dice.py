@@ -7,16 +7,13 @@ squares, and an explicit policy for classes that an image does not have.
 from typing import Any
 
 import keras
-from keras import ops
 
-from kerazoo.labels import Labels
-from kerazoo.losses._base import Loss
-from kerazoo.losses._overlap import Empty, Regions, check_empty, check_smooth, over_classes, regions
+from kerazoo.losses._overlap import Empty, OverlapLoss, Regions, ratio_or_one
 from kerazoo.types import Tensor
 
 
 @keras.saving.register_keras_serializable("kerazoo", name="losses.SoftDice")
-class SoftDice(Loss):
+class SoftDice(OverlapLoss):
     r"""Mean over images of the mean over foreground classes of `1 - (2 Σ t p + smooth) / (Σ t + Σ p + smooth)`.
 
     Sums are over the valid pixels of one image, `t` is the truth and `p` the sigmoid or softmax probability.
@@ -54,8 +51,6 @@ class SoftDice(Loss):
         ValueError: `empty` is not a policy, `smooth` is negative, or shapes do not fit.
     """
 
-    per_pixel = False
-
     def __init__(
         self,
         *,
@@ -65,22 +60,13 @@ class SoftDice(Loss):
         name: str | None = "soft_dice",
         **kwargs: Any,
     ):
-        super().__init__(ignore_class=ignore_class, name=name, **kwargs)
-        self.empty: Empty = check_empty(empty, "SoftDice")
-        self.smooth = check_smooth(smooth, "SoftDice")
+        super().__init__(empty=empty, smooth=smooth, ignore_class=ignore_class, name=name, **kwargs)
 
-    def values(self, labels: Labels, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss of each image, and which images take part."""
-        sizes = regions(labels, logits)
-        return over_classes(1.0 - dice(sizes, self.smooth), sizes, self.empty)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "empty": self.empty, "smooth": self.smooth}
+    def costs(self, sizes: Regions) -> Tensor:
+        """`(B, F)` 1 - Dice."""
+        return 1.0 - dice(sizes, self.smooth)
 
 
 def dice(sizes: Regions, smooth: float) -> Tensor:
     """`(B, F)` soft Dice, 0/0 := 1."""
-    total = sizes.truth + sizes.predicted + smooth
-    nothing = total <= 0
-    ratio = (2.0 * sizes.overlap + smooth) / ops.where(nothing, ops.ones_like(total), total)
-    return ops.where(nothing, ops.ones_like(total), ratio)
+    return ratio_or_one(2.0 * sizes.overlap + smooth, sizes.truth + sizes.predicted + smooth)

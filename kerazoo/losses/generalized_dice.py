@@ -1,0 +1,71 @@
+"""Generalised Dice loss (Sudre et al., 2017, https://arxiv.org/abs/1707.03237).
+
+Differs from the paper: the classes that an image does not have, whose weight 1/T² is infinite, follow an explicit
+policy.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerazoo.labels import Labels
+from kerazoo.losses._overlap import Empty, OverlapLoss, Regions, over_classes, ratio_or_one, regions
+from kerazoo.types import Tensor
+
+
+@keras.saving.register_keras_serializable("kerazoo", name="losses.GeneralizedDice")
+class GeneralizedDice(OverlapLoss):
+    r"""Mean over images of `1 - (2 Σ_c w_c I_c + smooth) / (Σ_c w_c (T_c + P_c) + smooth)`, `w_c = 1 / T_c²`.
+
+    `I_c = Σ t p`, `T_c = Σ t`, `P_c = Σ p` are sums over the valid pixels of one image; the sums over classes c include
+    the background, as in the paper. The weights make a class of few pixels count as much as a large one.
+
+    T_c is 0 for a class that the image does not have. `empty` says what such a pair of image and class is worth:
+
+    - "skip": the sums are over the classes that the image has, and an image without foreground takes no part.
+    - "one": the sums are over all classes, with T_c of at least one pixel in w_c, the usual reading of the formula. A
+      few falsely predicted pixels of an absent class outweigh everything else, and beyond them there is hardly a
+      gradient.
+    - "penalize": a mean over the foreground classes: those the image has are worth the value of "skip", the others
+      `log(1 + A) / log(1 + N)`, A the predicted area, N the valid pixels.
+
+    Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits; `sample_weight` `(B,)`.
+    Returns: scalar in [0, 1]; per image `(B,)` with `reduction=None`.
+
+    Args:
+        empty: "skip", "one" or "penalize", see above.
+        smooth: Added above and below the fraction bar, at least 0, in units of 1 / pixels.
+        ignore_class: Id of pixels that count nowhere, or None.
+        name: Name of the loss.
+        **kwargs: `weighted`, `reduction`, `dtype` of every loss of kerazoo.
+
+    Raises:
+        ValueError: `empty` is not a policy, `smooth` is negative, or shapes do not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        empty: Empty = "skip",
+        smooth: float = 0.0,
+        ignore_class: int | None = None,
+        name: str | None = "generalized_dice",
+        **kwargs: Any,
+    ):
+        super().__init__(empty=empty, smooth=smooth, ignore_class=ignore_class, name=name, **kwargs)
+
+    def costs(self, sizes: Regions) -> Tensor:
+        """`(B, 1)` cost over all the classes of `sizes`, the background among them."""
+        weights = 1.0 / ops.square(ops.maximum(sizes.truth, 1.0))
+        if self.empty != "one":
+            weights = ops.where(sizes.truth > 0, weights, ops.zeros_like(weights))
+        above = 2.0 * ops.sum(weights * sizes.overlap, axis=-1, keepdims=True)
+        below = ops.sum(weights * (sizes.truth + sizes.predicted), axis=-1, keepdims=True)
+        return 1.0 - ratio_or_one(above + self.smooth, below + self.smooth)
+
+    def values(self, labels: Labels, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of each image, and which images take part."""
+        sizes = regions(labels, logits)
+        costs = self.costs(regions(labels, logits, background=True))
+        return over_classes(ops.broadcast_to(costs, ops.shape(sizes.truth)), sizes, self.empty)
