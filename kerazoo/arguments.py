@@ -21,3 +21,9 @@ def check_odd(owner: str, name: str, value: Any) -> None:
     check_whole(owner, name, value)
     if value % 2 == 0:
         raise ValueError(f"{owner}'s `{name}` must be odd, received {value}: an even kernel shifts the map.")
+
+
+def check_fraction(owner: str, name: str, value: Any) -> None:
+    """`value` is a share of at least 0 and less than 1, as the rate of a dropout."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise ValueError(f"{owner}'s `{name}` must be at least 0 and less than 1, received {value!r}.")

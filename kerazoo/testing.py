@@ -225,6 +225,8 @@ def _check_names(model: keras.Model, *, prefix: str, inputs: str) -> None:
 
 
 def _check_training_step(model: keras.Model, inputs: list[np.ndarray]) -> None:
+    if not model.weights:
+        return
     model.compile(keras.optimizers.SGD(1.0), loss=keras.losses.MeanSquaredError())
     before = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
     targets = [np.ones(output.shape, "float32") for output in as_list(model.predict_on_batch(inputs))]

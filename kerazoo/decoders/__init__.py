@@ -12,9 +12,37 @@ from kerazoo.decoders.pspnet import PSPNet
 from kerazoo.decoders.unet import UNet
 from kerazoo.registry import Registry
 
-DECODERS = Registry("decoder", {"fcn": FCN, "fpn": FPN, "unet": UNet})
+DECODERS = Registry(
+    "decoder",
+    {
+        "deeplab_v1": DeepLabV1,
+        "deeplab_v2": DeepLabV2,
+        "deeplab_v3": DeepLabV3,
+        "deeplab_v3_plus": DeepLabV3Plus,
+        "fcn": FCN,
+        "fpn": FPN,
+        "identity": Identity,
+        "linknet": LinkNet,
+        "pspnet": PSPNet,
+        "unet": UNet,
+    },
+)
 
 list = DECODERS.list
 create = DECODERS.create
 
-__all__ = ["DECODERS", "FCN", "FPN", "UNet", "create", "list"]
+__all__ = [
+    "DECODERS",
+    "FCN",
+    "FPN",
+    "DeepLabV1",
+    "DeepLabV2",
+    "DeepLabV3",
+    "DeepLabV3Plus",
+    "Identity",
+    "LinkNet",
+    "PSPNet",
+    "UNet",
+    "create",
+    "list",
+]

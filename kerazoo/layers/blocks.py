@@ -1,5 +1,7 @@
 """Blocks of layers that several parts share. They own no weights of their own: plain functions."""
 
+from typing import Any
+
 from keras import initializers, layers
 
 from kerazoo.layers.cbam import CBAM
@@ -26,21 +28,24 @@ GROUPS = 32
 
 
 def norm(x: Tensor, *, kind: str = "batch", name: str) -> Tensor:
-    """Normalise `(B, H, W, C)`, with the constants of PyTorch.
+    """Normalise `(B, H, W, C)` by `norm_layer`."""
+    return norm_layer(kind, name=name)(x)
+
+
+def norm_layer(kind: str = "batch", *, name: str, dtype: Any = None) -> layers.Layer:
+    """A normalisation with the constants of PyTorch.
 
     Args:
-        x: The map; for "group" its channels are a multiple of `GROUPS`.
-        kind: "batch" over the batch, "group" over the pixels and `1 / GROUPS` of the channels of each image, or
-            "instance" over the pixels of each image and channel, without weights.
+        kind: "batch" over the batch, "group" over the pixels and `1 / GROUPS` of the channels of each image, which are
+            a multiple of `GROUPS`, or "instance" over the pixels of each image and channel.
         name: Name of the layer.
+        dtype: Precision policy of the layer, None for the global one.
     """
     if kind == "batch":
-        layer = layers.BatchNormalization(momentum=BATCHNORM_MOMENTUM, epsilon=BATCHNORM_EPSILON, name=name)
-    elif kind == "group":
-        layer = layers.GroupNormalization(GROUPS, epsilon=BATCHNORM_EPSILON, name=name)
-    else:
-        layer = layers.GroupNormalization(-1, epsilon=BATCHNORM_EPSILON, center=False, scale=False, name=name)
-    return layer(x)
+        return layers.BatchNormalization(momentum=BATCHNORM_MOMENTUM, epsilon=BATCHNORM_EPSILON, name=name, dtype=dtype)
+    if kind == "group":
+        return layers.GroupNormalization(GROUPS, epsilon=BATCHNORM_EPSILON, name=name, dtype=dtype)
+    return layers.GroupNormalization(-1, epsilon=BATCHNORM_EPSILON, name=name, dtype=dtype)
 
 
 def conv(

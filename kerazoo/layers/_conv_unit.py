@@ -1,0 +1,80 @@
+"""The unit that pooling pyramids are made of."""
+
+import keras
+
+from kerazoo.layers.blocks import depthwise_initializer, norm_layer
+
+
+class ConvUnit(keras.layers.Layer):
+    """Convolution, normalisation and ReLU inside a layer; parts wire `blocks.conv_norm_act` instead.
+
+    Args:
+        filters: Channels of the output.
+        kernel_size: Odd.
+        dilation: Rows of the input between two rows of the kernel.
+        separable: Whether a depthwise convolution and a 1x1 convolution take the place of the convolution.
+        norm_kind: One of `blocks.NORMS`; only without a norm the convolution has a bias.
+
+    Call: `inputs` `(B, H, W, C)`, floating point.
+    Returns: `(B, H, W, filters)`, dtype of the layer.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int = 1,
+        *,
+        dilation: int = 1,
+        separable: bool = False,
+        norm_kind: str | None = "batch",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.dilation = dilation
+        self.separable = separable
+        self.norm_kind = norm_kind
+
+    def build(self, inputs_shape):
+        window = {"kernel_size": self.kernel_size, "dilation_rate": self.dilation}
+        if self.separable:
+            spread = keras.layers.DepthwiseConv2D(
+                **window,
+                padding="same",
+                use_bias=False,
+                depthwise_initializer=depthwise_initializer(inputs_shape[-1]),
+                dtype=self.dtype_policy,
+                name="depthwise",
+            )
+            self.convolutions = [spread, self._conv("pointwise", kernel_size=1)]
+        else:
+            self.convolutions = [self._conv("conv", **window)]
+        for layer in self.convolutions:
+            layer.build(inputs_shape)
+            inputs_shape = layer.compute_output_shape(inputs_shape)
+        self.norm = None
+        if self.norm_kind is not None:
+            name = "bn" if self.norm_kind == "batch" else "norm"
+            self.norm = norm_layer(self.norm_kind, name=name, dtype=self.dtype_policy)
+            self.norm.build(inputs_shape)
+
+    def _conv(self, name, **window):
+        return keras.layers.Conv2D(
+            self.filters,
+            **window,
+            padding="same",
+            use_bias=self.norm_kind is None,
+            kernel_initializer="he_normal",
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def call(self, inputs):
+        x = inputs
+        for layer in self.convolutions:
+            x = layer(x)
+        return keras.ops.relu(x if self.norm is None else self.norm(x))
+
+    def compute_output_shape(self, inputs_shape):
+        return (*inputs_shape[:3], self.filters)
