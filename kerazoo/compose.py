@@ -1,6 +1,7 @@
 """The one composition of the zoo: encoder, decoder and head to a plain functional model."""
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from kerazoo.decoders import DECODERS
 from kerazoo.encoders import ENCODERS
 from kerazoo.encoders.build import build_encoder, check_image_shape, padded_shape, pyramid_features
 from kerazoo.heads import HEADS
+from kerazoo.heads._auxiliary import auxiliary, auxiliary_names
 from kerazoo.layers import CropLike, PadToMultiple, Resize
 from kerazoo.registry import Registry
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import AUX_PREFIX, Features, Level, Tensor
 
 
 def segmenter(
@@ -28,13 +30,14 @@ def segmenter(
     output_stride: int | None = None,
     depth: int | None = None,
     label_head: bool = False,
+    aux: bool = False,
     pad: bool = True,
     name: str = "segmenter",
 ) -> keras.Model:
     """Assemble a segmentation model.
 
-    The sub-models are called `encoder`, `decoder` and `head` (and `label_head`). Everything around them is float32
-    whatever the precision policy: from the raw image to the padded one, and after the head's last convolution.
+    The sub-models are called `encoder`, `decoder` and `head` (and `label_head`, `aux_head`). Everything around them is
+    float32 whatever the precision policy: from the raw image to the padded one, and after the head's last convolution.
 
     Args:
         encoder: Name of `kerazoo.encoders.list()`, a part of that registry, or any model with `pyramid_outputs`
@@ -53,11 +56,16 @@ def segmenter(
         depth: Number of encoder levels; None takes what the decoder declares.
         label_head: Whether to classify the image as well, by global average pooling of the coarsest level: the outputs
             become `{"mask": logits, "label": (B, num_classes) logits}`.
+        aux: Whether to score every decoded level as well, for deep supervision (Lee et al., 2015,
+            https://arxiv.org/abs/1409.5185): the outputs become `{"mask": logits, "aux_4": …, "aux_8": …}`, one entry
+            per level, named by its stride, each resized to the image as the mask is. `kerazoo.losses.deep_supervision`
+            trains them; predictions and exports leave them out, see `without_aux`.
         pad: True pads images to the encoder's multiple and crops the logits back, so that every size works and all
             strides divide; False resizes the logits to the image instead, as torchvision does.
         name: Name of the model.
 
-    Returns: a `keras.Model` from `(B, H, W, C)` images to logits `(B, H, W, num_classes)`, float32.
+    Returns: a `keras.Model` from `(B, H, W, C)` images to logits `(B, H, W, num_classes)`, float32; or to a dict whose
+        `"mask"` they are, with `label_head` or `aux`.
 
     Raises:
         ValueError: a part is unknown (near matches are named), or the parts or arguments do not fit each other.
@@ -106,15 +114,38 @@ def segmenter(
     features = _levels(strides, encoder_model(x))
     decoded = _sub_model("decoder", decoder, features)
     (level,) = _sub_model("head", lambda levels: (head(levels, num_classes=num_classes),), decoded)
-    logits = layers.Activation("linear", dtype="float32", name="to_float32")(level.tensor)
-    if level.stride > 1 or not pad:
-        logits = Resize(dtype="float32", name="to_image_size")(logits, like=x)
-    if pad and multiple > 1:
-        logits = CropLike(dtype="float32", name="crop")(logits, image)
-    outputs = logits
+    maps = {"": level}
+    if aux:
+        scored = _sub_model("aux_head", lambda levels: auxiliary(levels, num_classes=num_classes), decoded)
+        maps |= zip((f"{key}_" for key in auxiliary_names(decoded)), scored, strict=True)
+    outputs = {}
+    for prefix, (stride, logits) in maps.items():
+        logits = layers.Activation("linear", dtype="float32", name=f"{prefix}to_float32")(logits)
+        if stride > 1 or not pad:
+            logits = Resize(dtype="float32", name=f"{prefix}to_image_size")(logits, like=x)
+        if pad and multiple > 1:
+            logits = CropLike(dtype="float32", name=f"{prefix}crop")(logits, image)
+        outputs[prefix.removesuffix("_") or "mask"] = logits
     if label_head:
-        outputs = {"mask": logits, "label": _label_logits(features[-1], num_classes)}
-    return keras.Model(image, outputs, name=name)
+        outputs["label"] = _label_logits(features[-1], num_classes)
+    return keras.Model(image, outputs if len(outputs) > 1 else outputs["mask"], name=name)
+
+
+def without_aux(model: keras.Model) -> keras.Model:
+    """The model without the outputs of `segmenter(aux=True)` and the layers that only they need.
+
+    Args:
+        model: Any model; one without such outputs is given back as it is.
+
+    Returns: a model that shares the weights of `model`; with a single output left it is a tensor, not a dict.
+    """
+    outputs = getattr(model, "output", None)
+    if not isinstance(outputs, Mapping):
+        return model
+    kept = {key: tensor for key, tensor in outputs.items() if not key.startswith(AUX_PREFIX)}
+    if len(kept) == len(outputs):
+        return model
+    return keras.Model(model.input, kept if len(kept) > 1 else next(iter(kept.values())), name=model.name)
 
 
 def _part(registry: Registry, part: Any) -> Any:

@@ -19,3 +19,6 @@ class Level(NamedTuple):
 
 Features = tuple[Level, ...]
 """Levels of a pyramid, ordered fine to coarse. Strides need not double and may repeat."""
+
+AUX_PREFIX = "aux_"
+"""How the names of the outputs for deep supervision begin: their targets are masks, and only training needs them."""

@@ -4,7 +4,7 @@ The order of an epoch and the seeds of its augmentation are drawn in NumPy from 
 same for any number of workers. TensorFlow is imported when a pipeline is made, also where Keras runs on JAX or PyTorch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from kerazoo.data.cache import Cache, DirectoryCache, MemoryCache
 from kerazoo.data.images import resize_image, resize_mask, to_byte_range, to_channels
 from kerazoo.data.sampling import Draw, Order, audit_order
 from kerazoo.data.source import Source
+from kerazoo.types import AUX_PREFIX
 
 if TYPE_CHECKING:
     import keras
@@ -31,7 +32,7 @@ def pipeline(
     balanced_batches: bool = False,
     augment: "Sequence[str | keras.layers.Layer]" = (),
     seed: int = 0,
-    outputs: str | Sequence[str] = "mask",
+    outputs: "str | Iterable[str] | keras.Model" = "mask",
     cache: str | Path | None = None,
     channels: int | None = None,
     shuffle: bool | None = None,
@@ -53,8 +54,9 @@ def pipeline(
         balanced_batches: Make every batch, and not only the epoch, half foreground and half empty.
         augment: Names of `kz.data.augment.list()`, or layers, applied in turn; see `augment.Augmenter`.
         seed: Of draws and augmentation.
-        outputs: "mask" for (image, mask); "label" for (image, label), which opens no mask; or a tuple of both, or of
-            one, for a dict with these keys, as a model with several heads wants it.
+        outputs: "mask" for (image, mask); "label" for (image, label), which opens no mask; or a tuple of names for a
+            dict with these keys, as a model with several heads wants it: "mask", "label", and "aux_8" and the like,
+            which are the mask again. Or the model itself, for the targets of what it puts out.
         cache: None; "memory"; or a directory: keep resized samples there, so that each is decoded once.
         channels: 1 or 3: turn grey to RGB or RGB to grey. None takes the images as they are, all alike.
         shuffle: Draw the order of the natural sampler anew each epoch. None means that it does so for training, where
@@ -79,7 +81,9 @@ def pipeline(
         raise ValueError(
             f"`batch_size` must be 1 or more and `skip_batches` 0 or more, received {batch_size}, {skip_batches}."
         )
-    heads = _heads(outputs)
+    outputs = _targets(outputs)
+    heads = (outputs,) if isinstance(outputs, str) else outputs
+    masks = heads != ("label",)
     balancing = sampler != "natural"
     order = Order(
         size=len(source),
@@ -98,8 +102,8 @@ def pipeline(
     draw = Draw(order, skip=skip_batches * batch_size)
     if balancing:
         print(audit_order(order))
-    load = Loader(source, image_size, channels, masks="mask" in heads, batch_size=batch_size, cache=cache)
-    labels = None if "mask" in heads else tf.constant(source.labels, tf.float32)
+    load = Loader(source, image_size, channels, masks=masks, batch_size=batch_size, cache=cache)
+    labels = None if masks else tf.constant(source.labels, tf.float32)
 
     @tf.autograph.experimental.do_not_convert
     def epoch(_: Any) -> Any:
@@ -123,11 +127,9 @@ def pipeline(
     def finish(image: Any, mask: Any, index: Any, seeds: Any) -> Any:
         if augmenter is not None:
             pair = tf.cast(tf.stack([seeds[0] // 2**31, seeds[0] % 2**31]), tf.int32)
-            image, mask = augmenter(image, mask if "mask" in heads else None, pair)
+            image, mask = augmenter(image, mask if masks else None, pair)
         mask = None if mask is None else tf.cast(mask, tf.int32)
-        made = {}
-        if "mask" in heads:
-            made["mask"] = mask
+        made = {name: mask for name in heads if name != "label"}
         if "label" in heads:
             made["label"] = _shown(mask, source.num_classes) if labels is None else tf.gather(labels, index)
         return image, made[outputs] if isinstance(outputs, str) else made
@@ -252,11 +254,18 @@ class Loader:
         return DirectoryCache(cache, identity, len(self._source), shape, self.dtype)
 
 
-def _heads(outputs: str | Sequence[str]) -> tuple[str, ...]:
-    heads = (outputs,) if isinstance(outputs, str) else tuple(outputs)
-    if not heads or len(set(heads)) != len(heads) or not set(heads) <= set(HEADS):
-        raise ValueError(f'`outputs` must be "mask", "label" or a tuple of these, received outputs={outputs!r}.')
-    return heads
+def _targets(outputs: Any) -> str | tuple[str, ...]:
+    """`outputs` as one name, for a plain target, or as the keys of a dict of targets."""
+    if hasattr(outputs, "output"):  # a model
+        outputs = tuple(outputs.output) if isinstance(outputs.output, Mapping) else "mask"
+    names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+    known = all(name in HEADS or (isinstance(name, str) and name.startswith(AUX_PREFIX)) for name in names)
+    if not names or len(set(names)) != len(names) or not known:
+        raise ValueError(
+            f'`outputs` must be "mask", "label" or a tuple of these and of auxiliary maps ("aux_8"), or a model with '
+            f"such outputs; received outputs={outputs!r}."
+        )
+    return outputs if isinstance(outputs, str) else names
 
 
 def _shown(masks: Any, num_classes: int) -> Any:

@@ -16,7 +16,9 @@ def check_prior(prior: float, *, owner: str) -> None:
         raise ValueError(f"{owner}'s `prior` must be between 0 and 1, both excluded, received {prior}.")
 
 
-def classify(x: Tensor, *, num_classes: int, kernel_size: int = 1, prior: float) -> Tensor:
+def classify(
+    x: Tensor, *, num_classes: int, kernel_size: int = 1, prior: float = PRIOR, name: str = "h_logits"
+) -> Tensor:
     """Convolve to one logit per class, with biases that start at the log-odds of the prior.
 
     An untrained head with zero biases calls half of all pixels foreground, and its first hundreds of steps go into
@@ -28,6 +30,7 @@ def classify(x: Tensor, *, num_classes: int, kernel_size: int = 1, prior: float)
         num_classes: 1 for a sigmoid logit; K >= 2 for K softmax logits, class 0 the background.
         kernel_size: Odd size of the convolution.
         prior: Expected share of foreground pixels, divided evenly among the foreground classes.
+        name: Name of the convolution.
 
     Returns: `(B, H, W, num_classes)` logits.
     """
@@ -41,5 +44,5 @@ def classify(x: Tensor, *, num_classes: int, kernel_size: int = 1, prior: float)
         padding="same",
         kernel_initializer="he_normal",
         bias_initializer=keras.initializers.Constant(biases),
-        name="h_logits",
+        name=name,
     )(x)

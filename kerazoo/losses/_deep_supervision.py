@@ -20,7 +20,7 @@ def deep_supervision(loss: keras.losses.Loss, model: keras.Model, *, weight: flo
     model.fit(batches)
     ```
 
-    Without a pipeline the targets are `{key: masks for key in model.output}`. A label head needs a loss of its own:
+    Without a pipeline the targets are `dict.fromkeys(model.output, masks)`. A label head needs a loss of its own:
     `deep_supervision(loss, model) | {"label": keras.losses.BinaryCrossentropy(from_logits=True)}`.
 
     Args:
