@@ -1,4 +1,4 @@
-"""RAdam against PyTorch's trajectories and a float64 reference."""
+"""RAdam against PyTorch's trajectories, RAdam and AngularGrad against float64 references."""
 
 import json
 
@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from conftest import GOLDEN
 from keras import ops
+from reference import angular_grad
 from reference import radam as reference
 
-from kerazoo.optimizers import RAdam
+from kerazoo.optimizers import AngularGrad, RAdam
 
 pytestmark = pytest.mark.backends
 
@@ -66,6 +67,33 @@ def test_trajectory_is_that_of_the_reference(arguments):
     np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"angle": "tan"},
+        {"weight_decay": 0.1, "decoupled": True},
+        {"weight_decay": 0.1, "angle": "tan", "beta_1": 0.0, "beta_2": 0.9, "epsilon": 1e-3},
+    ],
+    ids=str,
+)
+def test_angular_trajectory_is_that_of_the_reference(arguments):
+    received = descend(AngularGrad(0.02, **arguments), START, CURVATURE, steps=40)
+    expected = angular_grad.trajectory(START, lambda w: CURVATURE @ w, steps=40, learning_rate=0.02, **arguments)
+    np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_angular_coefficient_at_its_limits():
+    """After steps with the same gradient the cosine's coefficient is ½ + ½ tanh 1; with a large angle it is ½."""
+    for gradients, expected in (([1.0] * 3, 0.5 + 0.5 * np.tanh(1)), ([1.0, -1.0, 1.0], 0.5)):
+        weight, optimizer = keras.Variable(np.zeros(1, "float32")), AngularGrad(1.0, beta_1=0.0, beta_2=0.5)
+        for gradient in gradients:
+            before = float(ops.convert_to_numpy(weight)[0])
+            optimizer.apply([ops.full((1,), gradient)], [weight])
+        moved = abs(float(ops.convert_to_numpy(weight)[0]) - before)
+        np.testing.assert_allclose(moved, expected, rtol=1e-5)
+
+
 def test_schedules_are_followed():
     schedule = keras.optimizers.schedules.CosineDecay(0.05, 20, alpha=0.1)
     received = descend(RAdam(schedule), START, CURVATURE, steps=25)
@@ -116,6 +144,13 @@ def test_coupled_decay_is_part_of_the_gradient_and_nothing_else():
 
 
 @pytest.mark.parametrize("decoupled", [True, False])
+def test_angular_grad_leaves_excluded_variables_alone(decoupled):
+    kernel, *others = move(AngularGrad(0.1, weight_decay=0.5, decoupled=decoupled, exclude=("bias", "gamma")), 0.0)
+    assert kernel < 1
+    assert others == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("decoupled", [True, False])
 def test_excluded_variables_do_not_decay(decoupled):
     arguments = {"weight_decay": 0.5, "decoupled": decoupled}
     optimizer = RAdam(0.1, exclude=("bias", "gamma"), **arguments)
@@ -136,11 +171,12 @@ def small_model():
     return keras.Model(inputs, keras.layers.Dense(1, kernel_initializer="ones", name="second")(hidden))
 
 
-def test_training_goes_on_after_loading(tmp_path):
+@pytest.mark.parametrize("kind", [RAdam, AngularGrad])
+def test_training_goes_on_after_loading(tmp_path, kind):
     x, y = RNG.normal(size=(8, 4)).astype("float32"), RNG.normal(size=(8, 1)).astype("float32")
     schedule = keras.optimizers.schedules.CosineDecay(0.05, 20)
     model = small_model()
-    model.compile(RAdam(schedule, weight_decay=0.01, exclude=("bias",)), loss="mse")
+    model.compile(kind(schedule, weight_decay=0.01, exclude=("bias",)), loss="mse")
     model.fit(x, y, epochs=7, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -151,12 +187,13 @@ def test_training_goes_on_after_loading(tmp_path):
         np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [RAdam, AngularGrad])
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_training_under_a_mixed_policy(policy):
+def test_training_under_a_mixed_policy(policy, kind):
     keras.config.set_dtype_policy(policy)
     x = RNG.normal(size=(16, 4)).astype("float32")
     model = small_model()
-    model.compile(RAdam(0.05, global_clipnorm=1.0), loss="mse")
+    model.compile(kind(0.05, global_clipnorm=1.0), loss="mse")
     losses = model.fit(x, x[:, :1], epochs=30, verbose=0).history["loss"]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0] / 2
@@ -175,9 +212,15 @@ def test_variables_are_named_as_in_the_paper():
         ({"beta_2": 0.0}, r"`beta_2` in \(0, 1\), received 0.0"),
         ({"epsilon": -1e-8}, "`epsilon` of at least 0, received -1e-08"),
         ({"weight_decay": -0.1}, "`weight_decay` of at least 0, received -0.1"),
-        ({"exclude": "bias"}, r"sequence of names as `exclude`, received 'bias'. Use \('bias',\)"),
+        ({"exclude": "bias"}, r"a sequence of names as `exclude`, received 'bias'. Use \('bias',\)"),
     ],
 )
 def test_arguments_outside_their_range(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        RAdam(**arguments)
+    for kind in (RAdam, AngularGrad):
+        with pytest.raises(ValueError, match=f"{kind.__name__} takes.*{message}"):
+            kind(**arguments)
+
+
+def test_angles_are_named():
+    with pytest.raises(ValueError, match=r"`angle` one of \('cos', 'tan'\), received 'sin'"):
+        AngularGrad(angle="sin")

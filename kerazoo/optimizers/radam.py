@@ -11,11 +11,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerazoo.optimizers._moments import Moments
 from kerazoo.types import Tensor
 
 
 @keras.saving.register_keras_serializable("kerazoo", name="optimizers.RAdam")
-class RAdam(keras.optimizers.Optimizer):
+class RAdam(Moments):
     r"""Adam whose step is rectified while the second moment has seen too few gradients, so that it needs no warm-up.
 
     With the gradient g at step t (from 1), and ρ_∞ = 2 / (1 - β₂) - 1:
@@ -56,41 +57,22 @@ class RAdam(keras.optimizers.Optimizer):
         name: str = "radam",
         **kwargs: Any,
     ):
-        weight_decay = 0.0 if weight_decay is None else float(weight_decay)
-        for argument, value, fits in (
-            ("beta_1", beta_1, 0 <= beta_1 < 1),
-            ("beta_2", beta_2, 0 < beta_2 < 1),
-            ("epsilon", epsilon, epsilon >= 0),
-            ("weight_decay", weight_decay, weight_decay >= 0),
-        ):
-            if not fits:
-                rule = {"beta_1": "in [0, 1)", "beta_2": "in (0, 1)"}.get(argument, "of at least 0")
-                raise ValueError(f"RAdam takes `{argument}` {rule}, received {value}.")
-        if isinstance(exclude, str):
-            raise ValueError(f"RAdam takes a sequence of names as `exclude`, received {exclude!r}. Use ({exclude!r},).")
-        super().__init__(learning_rate, weight_decay=weight_decay, name=name, **kwargs)
-        self.beta_1, self.beta_2, self.epsilon = float(beta_1), float(beta_2), float(epsilon)
-        self.decoupled = bool(decoupled)
-        self.exclude = tuple(exclude)
-        if self.exclude:
-            self.exclude_from_weight_decay(var_names=list(self.exclude))
-
-    def build(self, variables: list) -> None:
-        """Create m and v, zeros, for each variable."""
-        if self.built:
-            return
-        super().build(variables)
-        self.m, self.v = self.add_optimizer_variables(variables, ["m", "v"])
+        super().__init__(
+            learning_rate,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            weight_decay=weight_decay,
+            decoupled=decoupled,
+            exclude=exclude,
+            name=name,
+            **kwargs,
+        )
 
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
         """Move one variable; also its m and v."""
-        index, dtype = self._get_variable_index(variable), variable.dtype
-        m, v = self.m[index], self.v[index]
-        gradient = ops.cast(gradient, dtype)
-        if self.weight_decay and not self.decoupled and self._use_weight_decay(variable):
-            gradient = gradient + ops.cast(self.weight_decay, dtype) * variable
-        self.assign_add(m, (gradient - m) * (1.0 - self.beta_1))
-        self.assign_add(v, (ops.square(gradient) - v) * (1.0 - self.beta_2))
+        _, m, v = self.update_moments(gradient, variable)
+        dtype = variable.dtype
         plain, rectified, rectify = self._factors(ops.cast(self.iterations, "float32") + 1.0)
         learning_rate = ops.cast(learning_rate, "float32")
         slow = ops.cast(learning_rate * plain, dtype)
@@ -117,18 +99,3 @@ class RAdam(keras.optimizers.Optimizer):
         rectification = ops.sqrt((safe - 4.0) * (safe - 2.0) / safe * scale * -ops.expm1(-x))
         plain = 1.0 / (1.0 - self.beta_1**step) if self.beta_1 else ops.ones_like(step)
         return plain, rectification * plain, rectify
-
-    def _apply_weight_decay(self, variables: list) -> None:
-        """Keras's own decay is the decoupled one."""
-        if self.decoupled and self.weight_decay:
-            super()._apply_weight_decay(variables)
-
-    def get_config(self) -> dict[str, Any]:
-        own = {
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
-            "decoupled": self.decoupled,
-            "exclude": list(self.exclude),  # Keras wraps tuples in a dict
-        }
-        return {**super().get_config(), **own}
