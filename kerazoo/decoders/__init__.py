@@ -8,8 +8,14 @@ from kerazoo.decoders.fcn import FCN
 from kerazoo.decoders.fpn import FPN
 from kerazoo.decoders.identity import Identity
 from kerazoo.decoders.linknet import LinkNet
+from kerazoo.decoders.manet import MANet
 from kerazoo.decoders.pspnet import PSPNet
+from kerazoo.decoders.pyramid_attention import PyramidAttention
+from kerazoo.decoders.segformer import SegFormer
+from kerazoo.decoders.semantic_fpn import SemanticFPN
 from kerazoo.decoders.unet import UNet
+from kerazoo.decoders.unet_plus_plus import UNetPlusPlus
+from kerazoo.decoders.upernet import UPerNet
 from kerazoo.registry import Registry
 
 DECODERS = Registry(
@@ -23,8 +29,14 @@ DECODERS = Registry(
         "fpn": FPN,
         "identity": Identity,
         "linknet": LinkNet,
+        "manet": MANet,
         "pspnet": PSPNet,
+        "pyramid_attention": PyramidAttention,
+        "segformer": SegFormer,
+        "semantic_fpn": SemanticFPN,
         "unet": UNet,
+        "unet_plus_plus": UNetPlusPlus,
+        "upernet": UPerNet,
     },
 )
 
@@ -41,8 +53,14 @@ __all__ = [
     "DeepLabV3Plus",
     "Identity",
     "LinkNet",
+    "MANet",
     "PSPNet",
+    "PyramidAttention",
+    "SegFormer",
+    "SemanticFPN",
     "UNet",
+    "UNetPlusPlus",
+    "UPerNet",
     "create",
     "list",
 ]

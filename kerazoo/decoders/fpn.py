@@ -1,7 +1,8 @@
 """Feature pyramid network: a top-down path that adds coarse features to fine ones.
 
 Lin et al., 2017, https://arxiv.org/abs/1612.03144: P_i = Conv3x3(Conv1x1(E_i) + Resize(P_{i+1} before its Conv3x3)).
-Differs from the paper: bilinear resizing, to the size of the finer level whatever the strides.
+Differs from the paper: bilinear resizing, to the size of the finer level whatever the strides. smp's FPN is more than
+this pyramid: see `kerazoo.decoders.SemanticFPN`.
 """
 
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_choice, check_whole
+from kerazoo.decoders._climb import level_names, levels_from
 from kerazoo.layers import Resize
 from kerazoo.layers.blocks import conv
 from kerazoo.layers.resize import INTERPOLATIONS
-from kerazoo.types import Features, Level
+from kerazoo.types import Features, Level, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,22 +44,26 @@ class FPN:
         check_choice("FPN", "interpolation", self.interpolation, INTERPOLATIONS)
 
     def __call__(self, features: Features) -> Features:
-        used = [level for level in features if level.stride >= self.finest_stride]
-        if not used:
-            raise ValueError(
-                f"FPN with finest_stride={self.finest_stride} leaves none of the strides "
-                f"{[level.stride for level in features]}. Lower `finest_stride`."
-            )
-        decoded = []
-        x = None
-        for position, (stride, tensor) in reversed(list(enumerate(used))):
-            repeated = position + 1 < len(used) and used[position + 1].stride == stride
-            name = f"d{stride}_{position}" if repeated else f"d{stride}"
-            lateral = conv(tensor, self.width, 1, use_bias=True, name=f"{name}_lateral")
-            if x is None:
-                x = lateral
-            else:
-                x = Resize(interpolation=self.interpolation, name=f"{name}_up")(x, like=lateral)
-                x = layers.Add(name=f"{name}_merge")([lateral, x])
-            decoded.append(Level(stride, conv(x, self.width, 3, use_bias=True, name=f"{name}_out")))
-        return tuple(reversed(decoded))
+        used = levels_from("FPN", features, self.finest_stride)
+        sums = top_down(used, width=self.width, interpolation=self.interpolation)
+        return tuple(
+            Level(level.stride, smooth(x, name=name))
+            for level, x, name in zip(used, sums, level_names(used), strict=True)
+        )
+
+
+def top_down(features: Features, *, width: int, interpolation: str) -> list[Tensor]:
+    """Project every level to `width` channels and add the levels above it; fine to coarse."""
+    sums: list[Tensor] = []
+    for (_, tensor), name in zip(reversed(features), reversed(level_names(features)), strict=True):
+        x = conv(tensor, width, 1, use_bias=True, name=f"{name}_lateral")
+        if sums:
+            above = Resize(interpolation=interpolation, name=f"{name}_up")(sums[-1], like=x)
+            x = layers.Add(name=f"{name}_merge")([x, above])
+        sums.append(x)
+    return sums[::-1]
+
+
+def smooth(x: Tensor, *, name: str) -> Tensor:
+    """The 3x3 convolution after a merge, against the artefacts of the resizing."""
+    return conv(x, x.shape[-1], 3, use_bias=True, name=f"{name}_out")

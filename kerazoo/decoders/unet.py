@@ -3,19 +3,22 @@
 Ronneberger et al., 2015, https://arxiv.org/abs/1505.04597. Differs from the paper: "same" convolutions, batch norm, and
 bilinear upsampling by default. `skip="sum"` is the variant of segmentation with empty images: cheaper than
 concatenation, because both inputs of a merge are projected to its width before they meet.
+
+smp's Unet is `UNet(skip="concat", upsampling="nearest")` under `Linear(kernel_size=3)`; its
+`decoder_attention_type="scse"` is `attention="scse"`, its `decoder_use_norm` of "batchnorm", "instancenorm" or False is
+`norm` of "batch", "instance" or None.
 """
 
 from dataclasses import dataclass
 
 from keras import layers
 
-from kerazoo.arguments import check_choice, check_whole
-from kerazoo.layers import CropLike, Resize
-from kerazoo.layers.blocks import conv, conv_norm_act
+from kerazoo.arguments import check_choice
+from kerazoo.decoders._climb import Step, check_climb, climb, convolve_twice, grow
+from kerazoo.layers.blocks import ATTENTIONS, attend, conv
 from kerazoo.types import Features, Level, Tensor
 
 SKIPS = ("sum", "concat")
-UPSAMPLINGS = ("bilinear", "nearest", "transpose")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,9 @@ class UNet:
             skip is at stride 2, one more.
         skip: "sum" adds the skip, both sides projected to the width by a 1x1 convolution; "concat" concatenates it.
         upsampling: "bilinear", "nearest", or "transpose" for a transposed 2x2 convolution to the width.
+        norm: What normalises the convolutions: "batch", "group", "instance", or None.
+        attention: What weighs each merged map before the convolutions, and each step's after them: "se", "eca", "cbam",
+            "scse", or None.
 
     Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`.
     Returns: the decoded levels, fine to coarse; the first is what a plain head reads.
@@ -38,82 +44,40 @@ class UNet:
     widths: tuple[int, ...] | None = None
     skip: str = "sum"
     upsampling: str = "bilinear"
+    norm: str | None = "batch"
+    attention: str | None = None
 
     output_stride = 32
     depth = None
 
     def __post_init__(self):
-        check_choice("UNet", "skip", self.skip, SKIPS)
-        check_choice("UNet", "upsampling", self.upsampling, UPSAMPLINGS)
         if self.widths is not None:
             object.__setattr__(self, "widths", tuple(self.widths))
-            for width in self.widths:
-                check_whole("UNet", "widths", width)
+        check_choice("UNet", "skip", self.skip, SKIPS)
+        check_climb("UNet", widths=self.widths, upsampling=self.upsampling, norm=self.norm)
+        check_choice("UNet", "attention", self.attention, (None, *ATTENTIONS))
 
     def __call__(self, features: Features) -> Features:
-        *skips, coarsest = features
-        widths = self._widths(features)
-        x = coarsest.tensor
+        x = features[-1].tensor
         decoded = []
-        previous = coarsest.stride
-        for position, (level, width) in enumerate(zip(reversed(skips), widths, strict=False)):
-            # A dilated encoder repeats strides, so the stride alone does not name a merge.
-            name = f"d{level.stride}" if level.stride != previous else f"d{level.stride}_{position}"
-            x = self._merge(x, level.tensor, width, grow=previous // level.stride, name=name)
-            decoded.append(Level(level.stride, x))
-            previous = level.stride
-        if len(widths) > len(skips):
-            x = self._full_resolution(x, widths[-1], factor=previous)
-            decoded.append(Level(1, x))
+        for step in climb("UNet", features, self.widths):
+            x = self._merge(x, step)
+            x = convolve_twice(x, step.width, norm=self.norm, name=step.name)
+            x = attend(x, self.attention, min_channels=1, name=f"{step.name}_attend2")
+            decoded.append(Level(step.stride, x))
         return tuple(reversed(decoded))
 
-    def _widths(self, features: Features) -> tuple[int, ...]:
-        skips = len(features) - 1
-        strides = [level.stride for level in features]
-        if skips < 1:
-            raise ValueError(f"UNet needs at least two levels, received strides {strides}.")
-        if self.widths is None:
-            steps = skips + (strides[0] == 2)
-            return tuple(max(16, 256 >> step) for step in range(steps))
-        if len(self.widths) not in (skips, skips + 1):
-            raise ValueError(
-                f"UNet needs one width per skip, and may have one more to reach the full resolution: strides {strides} "
-                f"have {skips} skips, received widths={self.widths}."
-            )
-        if len(self.widths) > skips and strides[0] == 1:
-            raise ValueError(
-                f"UNet's finest level is at full resolution already: give {skips} widths, not {skips + 1}."
-            )
-        return self.widths
-
-    def _merge(self, x: Tensor, skip: Tensor, width: int, *, grow: int, name: str) -> Tensor:
+    def _merge(self, x: Tensor, step: Step) -> Tensor:
+        name, skip = step.name, step.skip
+        if skip is None:
+            return grow(x, step, upsampling=self.upsampling, name=f"{name}_up")
         if self.skip == "sum":
             if self.upsampling != "transpose":
-                x = conv(
-                    x, width, 1, name=f"{name}_reduce"
-                )  # before upsampling: the same result, at a quarter of the cost
-            x = self._upsample(x, skip, width, factor=grow, name=f"{name}_up")
-            skip = conv(skip, width, 1, name=f"{name}_project")
-            x = layers.Add(name=f"{name}_merge")([x, skip])
+                # before upsampling: the same result, at a quarter of the cost
+                x = conv(x, step.width, 1, name=f"{name}_reduce")
+            x = grow(x, step, upsampling=self.upsampling, name=f"{name}_up")
+            x = layers.Add(name=f"{name}_merge")([x, conv(skip, step.width, 1, name=f"{name}_project")])
         else:
-            x = self._upsample(x, skip, width, factor=grow, name=f"{name}_up")
+            x = grow(x, step, upsampling=self.upsampling, name=f"{name}_up")
             x = layers.Concatenate(name=f"{name}_merge")([x, skip])
-        return self._convolve(x, width, name=name)
-
-    def _full_resolution(self, x: Tensor, width: int, *, factor: int) -> Tensor:
-        if self.upsampling == "transpose":
-            x = layers.Conv2DTranspose(width, factor, strides=factor, name="d1_up")(x)
-        else:
-            x = Resize(factor=factor, interpolation=self.upsampling, name="d1_up")(x)
-        return self._convolve(x, width, name="d1")
-
-    def _upsample(self, x: Tensor, like: Tensor, width: int, *, factor: int, name: str) -> Tensor:
-        if self.upsampling != "transpose":
-            return Resize(interpolation=self.upsampling, name=name)(x, like=like)
-        x = layers.Conv2DTranspose(width, factor, strides=factor, name=name)(x)
-        return CropLike(name=f"{name}_crop")(x, like)
-
-    @staticmethod
-    def _convolve(x: Tensor, width: int, *, name: str) -> Tensor:
-        x = conv_norm_act(x, width, name=f"{name}_fuse1")
-        return conv_norm_act(x, width, name=f"{name}_fuse2")
+        return attend(x, self.attention, min_channels=1, name=f"{name}_attend1")

@@ -6,12 +6,18 @@ from kerazoo.layers.bed_of_nails import BedOfNails
 from kerazoo.layers.bilinear_kernel import BilinearKernel
 from kerazoo.layers.cbam import CBAM
 from kerazoo.layers.crop_like import CropLike
+from kerazoo.layers.deformable_conv import DeformableConv2D
 from kerazoo.layers.eca import ECA
+from kerazoo.layers.fast_normalized_fusion import FastNormalizedFusion
+from kerazoo.layers.halve_max import HalveMax
 from kerazoo.layers.max_pool_with_indices import MaxPoolWithIndices
 from kerazoo.layers.max_unpool import MaxUnpool
+from kerazoo.layers.mirror_pad import MirrorPad
 from kerazoo.layers.pad_to_multiple import PadToMultiple
+from kerazoo.layers.position_attention import PositionAttention
 from kerazoo.layers.pyramid_pooling import PyramidPooling
 from kerazoo.layers.resize import Resize
+from kerazoo.layers.resized_concat_conv import ResizedConcatConv
 from kerazoo.layers.reverse_colors import ReverseColors
 from kerazoo.layers.scse import SCSE
 from kerazoo.layers.spread_pool import SpreadPool
@@ -26,11 +32,17 @@ __all__ = [
     "BedOfNails",
     "BilinearKernel",
     "CropLike",
+    "DeformableConv2D",
+    "FastNormalizedFusion",
+    "HalveMax",
     "MaxPoolWithIndices",
     "MaxUnpool",
+    "MirrorPad",
     "PadToMultiple",
+    "PositionAttention",
     "PyramidPooling",
     "Resize",
+    "ResizedConcatConv",
     "ReverseColors",
     "SpreadPool",
     "SqueezeExcite",

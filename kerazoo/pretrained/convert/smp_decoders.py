@@ -30,10 +30,87 @@ def _unet(path: str, depth: int) -> str:
     stride, layer = _groups(r"d(\d+)_(.+)", path)
     block = f"blocks.{_step(stride, depth) - 1}"
     if layer.startswith("fuse"):
-        count, kind = _groups(r"fuse(\d)_(conv|bn)", layer)
-        return f"{block}.conv{count}.{CONV2D_RELU[kind]}"
+        return f"{block}.{_fused(layer)}"
+    return f"{block}.{_attended(layer)}"
+
+
+def _fused(layer: str) -> str:
+    count, kind = _groups(r"fuse(\d)_(conv|bn|norm)", layer)
+    return f"conv{count}.{CONV2D_RELU[kind]}"
+
+
+def _attended(layer: str) -> str:
     count, gate = _groups(r"attend(\d)/(.+)", layer)
-    return f"{block}.attention{count}.attention.{ATTENTIONS[gate]}"
+    return f"attention{count}.attention.{ATTENTIONS[gate]}"
+
+
+def _unet_plus_plus(path: str, depth: int) -> str:
+    node, layer = _groups(r"d\d+_(x_\d_\d)_(.+)", path)
+    return f"blocks.{node}.{_fused(layer) if layer.startswith('fuse') else _attended(layer)}"
+
+
+POSITION_ATTENTION = {"query": "center_conv", "key": "top_conv", "value": "bottom_conv", "out": "out_conv"}
+"""Convolutions of MANet's position-wise attention block to those of smp's PABBlock."""
+
+
+def _manet(path: str, depth: int) -> str:
+    if path.startswith("d_position_"):
+        return f"center.{POSITION_ATTENTION[path.removeprefix('d_position_')]}"
+    stride, layer = _groups(r"d(\d+)_(.+)", path)
+    block = f"blocks.{_step(stride, depth) - 1}"
+    if layer.startswith("fuse"):
+        return f"{block}.{_fused(layer)}"
+    if layer.startswith("reduce"):
+        count, kind = _groups(r"reduce(\d)_(conv|bn|norm)", layer)
+        return f"{block}.hl_conv.{int(count) - 1}.{CONV2D_RELU[kind]}"
+    gate, dense = _groups(r"(gate|skip_gate)_(squeeze|excite)", layer)
+    return f"{block}.{'SE_hl' if gate == 'gate' else 'SE_ll'}.{'1' if dense == 'squeeze' else '3'}"
+
+
+PYRAMID_ATTENTION = {
+    "mean": "branch1.1",
+    "mid": "mid.0",
+    "down1": "down1.1",
+    "down2": "down2.1",
+    "down3": "down3.1",
+    "conv3": "down3.2",
+    "conv2": "conv2",
+    "conv1": "conv1",
+}
+"""Convolutions of PyramidAttention's coarsest level to those of smp's FPABlock."""
+
+
+def _pan(path: str, depth: int) -> str:
+    if path.startswith("d_fpa_"):
+        layer, kind = _groups(r"d_fpa_(.+)_(conv|bn)", path)
+        return f"fpa.{PYRAMID_ATTENTION[layer]}.{kind}"
+    stride, layer, kind = _groups(r"d(\d+)(?:_\d)?_gau_(gate|skip)_(conv|bn)", path)
+    # The coarsest strides repeat in a dilated encoder; what is merged has the stride that its block is numbered by.
+    return f"gau{int(stride).bit_length() - 2}.{'conv1.1' if layer == 'gate' else 'conv2'}.{kind}"
+
+
+def _upernet(path: str, depth: int) -> str:
+    if path.startswith("d_fuse_"):
+        return f"fusion_block.{CONV2D_RELU[path.removeprefix('d_fuse_')]}"
+    stride, layer = _groups(r"d(\d+)_(.+)", path)
+    step = _step(stride, depth)
+    if layer == "norm":
+        return f"feature_norms.{depth - 2 - step}"
+    if layer.startswith("pool/"):
+        branch, kind = _groups(r"pool/branch(\d)/(conv|bn|norm)", layer)
+        return f"psp.blocks.{branch}.1.{CONV2D_RELU[kind]}"
+    block, kind = _groups(r"(pool_out|lateral|out)_(conv|bn|norm)", layer)
+    if block == "pool_out":
+        return f"psp.out_conv.{CONV2D_RELU[kind]}"
+    fpn = "fpn_lateral_blocks.{}.conv_norm_relu.{}" if block == "lateral" else "fpn_conv_blocks.{}.{}"
+    return fpn.format(step - 1, CONV2D_RELU[kind])
+
+
+def _segformer(path: str, depth: int) -> str:
+    if path.startswith("d_fuse_"):
+        return f"fuse_stage.{CONV2D_RELU[path.removeprefix('d_fuse_')]}"
+    (stride,) = _groups(r"d(\d+)_project", path)
+    return f"mlp_stage.{_step(stride, depth)}.linear"
 
 
 def _fpn(path: str, depth: int) -> str:
@@ -91,7 +168,12 @@ DECODERS: dict[str, Callable[[str, int], str]] = {
     "DeepLabV3Plus": _deeplab_v3_plus,
     "FPN": _fpn,
     "Linknet": _linknet,
+    "MAnet": _manet,
+    "PAN": _pan,
     "PSPNet": _pspnet,
+    "Segformer": _segformer,
+    "UPerNet": _upernet,
     "Unet": _unet,
+    "UnetPlusPlus": _unet_plus_plus,
 }
 """smp's class to a function from a path and the number of the encoder's levels to a name."""

@@ -1,0 +1,53 @@
+"""Attention of every position of a map to every other one. Fu et al., 2019, https://arxiv.org/abs/1809.02983."""
+
+import keras
+from keras import ops
+
+NORMALIZATIONS = ("row", "joint")
+
+
+@keras.saving.register_keras_serializable("kerazoo")
+class PositionAttention(keras.layers.Layer):
+    """Mean of the values at all positions, weighted by `softmax(query · key)`. Computed in float32 whatever the policy.
+
+    Memory grows with the square of the number of positions: for the coarsest levels of an encoder.
+
+    Args:
+        normalize: "row": the weights of each position's mean sum to 1. "joint": the weights of all means together do,
+            and the result, positions by channels, is read as channels by positions, as the weights of smp's MAnet
+            expect.
+
+    Call: `query` and `key` `(B, H, W, K)`, `value` `(B, H, W, C)`, floating point.
+    Returns: `(B, H, W, C)`, dtype of the layer.
+
+    Raises:
+        ValueError: `normalize` is not one of those.
+    """
+
+    def __init__(self, *, normalize: str = "row", **kwargs):
+        super().__init__(**kwargs)
+        if normalize not in NORMALIZATIONS:
+            raise ValueError(f"`normalize` must be one of {NORMALIZATIONS}, received {normalize!r}.")
+        self.normalize = normalize
+
+    def call(self, query, key, value):
+        height, width = ops.shape(value)[1:3]
+        channels = value.shape[-1]
+        query, key, value_ = (
+            ops.cast(ops.reshape(x, (-1, height * width, x.shape[-1])), "float32") for x in (query, key, value)
+        )
+        scores = ops.matmul(query, ops.transpose(key, (0, 2, 1)))
+        if self.normalize == "row":
+            context = ops.matmul(ops.softmax(scores, axis=-1), value_)
+            context = ops.reshape(context, (-1, height, width, channels))
+        else:
+            weights = ops.reshape(ops.softmax(ops.reshape(scores, (-1, (height * width) ** 2))), ops.shape(scores))
+            context = ops.reshape(ops.matmul(weights, value_), (-1, channels, height, width))
+            context = ops.transpose(context, (0, 2, 3, 1))
+        return ops.cast(context, value.dtype)
+
+    def compute_output_shape(self, query_shape, key_shape, value_shape):
+        return value_shape
+
+    def get_config(self):
+        return {**super().get_config(), "normalize": self.normalize}
