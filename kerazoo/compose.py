@@ -1,5 +1,6 @@
 """The one composition of the zoo: encoder, decoder and head to a plain functional model."""
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +12,10 @@ from keras import layers
 from kerazoo.decoders import DECODERS
 from kerazoo.encoders import ENCODERS
 from kerazoo.encoders.build import build_encoder, check_image_shape, padded_shape, pyramid_features
+from kerazoo.encoders.switches import build_encoder_with_switches
 from kerazoo.heads import HEADS
 from kerazoo.heads._auxiliary import auxiliary, auxiliary_names
-from kerazoo.layers import CropLike, PadToMultiple, Resize
+from kerazoo.layers import CropLike, MirrorPad, PadToMultiple, Resize
 from kerazoo.registry import Registry
 from kerazoo.types import AUX_PREFIX, Features, Level, Tensor
 
@@ -43,7 +45,9 @@ def segmenter(
         encoder: Name of `kerazoo.encoders.list()`, a part of that registry, or any model with `pyramid_outputs`
             (KerasHub, KerasCV), which comes with its own weights and gets the images as they are: normalise them
             before, or put a layer in front of the backbone.
-        decoder: Name of `kerazoo.decoders.list()`, or a part, such as `kerazoo.decoders.UNet(skip="concat")`.
+        decoder: Name of `kerazoo.decoders.list()`, or a part, such as `kerazoo.decoders.UNet(skip="concat")`. If it has
+            `switches`, the encoder's `with_switches` is asked for them; if it has a `margin`, images are mirrored by so
+            many pixels on each side first.
         head: Name of `kerazoo.heads.list()`, or a part, such as `kerazoo.heads.MLF(stride=2)`.
         num_classes: 1 for one sigmoid logit per pixel and mask ids {0, 1}; K >= 2 for K softmax logits, class 0 the
             background.
@@ -84,6 +88,10 @@ def segmenter(
     if depth is None:
         depth = getattr(decoder, "depth", None)
 
+    margin = getattr(decoder, "margin", 0)
+    wants_switches = getattr(decoder, "switches", False)
+    switch_strides = ()
+
     image = keras.Input(image_shape, name="image")
     if hasattr(encoder, "pyramid_outputs"):
         if output_stride is not None:
@@ -91,7 +99,12 @@ def segmenter(
                 f"`output_stride` belongs to encoders given by name; {encoder.name!r} has the strides it was built "
                 "with. Leave it out."
             )
-        x, multiple, encoder_model, strides = _outside_encoder(encoder, image, weights=weights, depth=depth, pad=pad)
+        if wants_switches:
+            raise ValueError(_no_switches(encoder.name))
+        encoder_model, strides = _outside_encoder(
+            encoder, _with_margin(image_shape, margin), weights=weights, depth=depth, pad=pad
+        )
+        x, multiple = image, max(strides) if pad else 1
     else:
         part = ENCODERS[encoder] if isinstance(encoder, str) else encoder
         if not callable(getattr(part, "preprocess", None)):
@@ -101,18 +114,27 @@ def segmenter(
             )
         x = part.preprocess(image) if preprocessing else image
         multiple = part.pad_multiple if pad else 1
-        encoder_model, strides = build_encoder(
-            part,
-            image_shape=padded_shape(image_shape, multiple),
-            weights=weights,
-            output_stride=stride,
-            depth=depth,
-        )
-    if pad and multiple > 1:
-        x = PadToMultiple(multiple, dtype="float32", name="pad")(x)
+        if margin and hasattr(part, "mirrored"):
+            part = dataclasses.replace(part, mirrored=margin)
+        options = {
+            "image_shape": _with_margin(padded_shape(image_shape, multiple), margin),
+            "weights": weights,
+            "output_stride": stride,
+            "depth": depth,
+        }
+        if not wants_switches:
+            encoder_model, strides = build_encoder(part, **options)
+        elif hasattr(part, "with_switches"):
+            encoder_model, strides, switch_strides = build_encoder_with_switches(part, **options)
+        else:
+            raise ValueError(_no_switches(encoder))
+    padded = PadToMultiple(multiple, dtype="float32", name="pad")(x) if multiple > 1 else x
+    seen = MirrorPad(margin, multiple=multiple, dtype="float32", name="mirror")(x) if margin else padded
 
-    features = _levels(strides, encoder_model(x))
-    decoded = _sub_model("decoder", decoder, features)
+    tensors = _as_list(encoder_model(seen))
+    features = _levels(strides, tensors[: len(strides)])
+    switches = dict(zip(switch_strides, tensors[len(strides) :], strict=True))
+    decoded = _sub_model("decoder", decoder, features, switches)
     (level,) = _sub_model("head", lambda levels: (head(levels, num_classes=num_classes),), decoded)
     maps = {"": level}
     if aux:
@@ -122,8 +144,8 @@ def segmenter(
     for prefix, (stride, logits) in maps.items():
         logits = layers.Activation("linear", dtype="float32", name=f"{prefix}to_float32")(logits)
         if stride > 1 or not pad:
-            logits = Resize(dtype="float32", name=f"{prefix}to_image_size")(logits, like=x)
-        if pad and multiple > 1:
+            logits = Resize(dtype="float32", name=f"{prefix}to_image_size")(logits, like=padded)
+        if multiple > 1:
             logits = CropLike(dtype="float32", name=f"{prefix}crop")(logits, image)
         outputs[prefix.removesuffix("_") or "mask"] = logits
     if label_head:
@@ -164,35 +186,59 @@ def _reads_num_classes(part: Any) -> bool:
     return "num_classes" in inspect.signature(part).parameters
 
 
-def _outside_encoder(encoder: Any, image: Tensor, *, weights: Any, depth: int | None, pad: bool):
+def _no_switches(encoder: Any) -> str:
+    return (
+        f"This decoder undoes the max poolings of its encoder, and {encoder!r} does not say where the maxima were. Take "
+        "an encoder `with_switches`, such as 'vgg16', 'vgg19' or 'vgg16_bn', or another decoder."
+    )
+
+
+def _with_margin(image_shape: tuple[int | None, int | None, int], margin: int) -> tuple[int | None, int | None, int]:
+    """Shape of an image with `margin` more pixels on each side; sizes None stay None."""
+    height, width = (None if n is None else n + 2 * margin for n in image_shape[:2])
+    return height, width, image_shape[2]
+
+
+def _outside_encoder(
+    encoder: Any, image_shape: tuple[int | None, int | None, int], *, weights: Any, depth: int | None, pad: bool
+) -> tuple[keras.Model, tuple[int, ...]]:
     if weights is not None:
         raise ValueError(
             f"`weights` belongs to encoders given by name; {encoder.name!r} comes with its own weights. Leave it out."
         )
-    model, strides = pyramid_features(encoder, image.shape[1:], pad=pad)
+    model, strides = pyramid_features(encoder, image_shape, pad=pad)
     if depth is not None:
         if not 1 <= depth <= len(strides):
             raise ValueError(f"{encoder.name!r} has 1 to {len(strides)} levels, received depth={depth}.")
         model = keras.Model(model.inputs, model.outputs[:depth], name="encoder")
         strides = strides[:depth]
-    return image, max(strides), model, strides
+    return model, strides
+
+
+def _as_list(tensors: Any) -> list[Tensor]:
+    return list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
 
 
 def _levels(strides: tuple[int, ...], tensors: Any) -> Features:
-    tensors = tensors if isinstance(tensors, (list, tuple)) else [tensors]
-    return tuple(Level(stride, tensor) for stride, tensor in zip(strides, tensors, strict=True))
+    return tuple(Level(stride, tensor) for stride, tensor in zip(strides, _as_list(tensors), strict=True))
 
 
-def _sub_model(name: str, part: Any, features: Features) -> Features:
+def _sub_model(name: str, part: Any, features: Features, switches: Mapping[int, Tensor] | None = None) -> Features:
     """Wire `part` as a model of its own, so that it can be found, frozen and exchanged by name."""
     inputs = tuple(
         Level(stride, keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=f"{name}_in{position}"))
         for position, (stride, tensor) in enumerate(features)
     )
-    outputs: Features = part(inputs)
-    used = [level.tensor for level in inputs]
-    model = keras.Model(used, [level.tensor for level in outputs], name=name)
-    return _levels(tuple(level.stride for level in outputs), model([level.tensor for level in features]))
+    maps = {
+        stride: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=f"{name}_switches{stride}")
+        for stride, tensor in (switches or {}).items()
+    }
+    outputs: Features = part(inputs, maps) if maps else part(inputs)
+    model = keras.Model(
+        [*(level.tensor for level in inputs), *maps.values()], [level.tensor for level in outputs], name=name
+    )
+    tensors = model([*(level.tensor for level in features), *(switches or {}).values()])
+    return _levels(tuple(level.stride for level in outputs), tensors)
 
 
 def _label_logits(coarsest: Level, num_classes: int) -> Tensor:

@@ -9,6 +9,8 @@ def test_contract(case):
 A check computes the truth itself; the author of a part cannot supply the expected answer. Parts get tiny inputs.
 """
 
+import functools
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,20 +22,24 @@ import numpy as np
 from kerazoo._checks import encoders as encoder_checks
 from kerazoo._checks import losses as loss_checks
 from kerazoo._checks import metrics as metric_checks
-from kerazoo._checks.models import EVEN_SIZE, as_list, check_reload, leaf_layers, random_image
+from kerazoo._checks.models import EVEN_SIZE, as_list, check_reload, own_layers, random_image
 from kerazoo.decoders import DECODERS
 from kerazoo.encoders import ENCODERS
 from kerazoo.heads import HEADS
+from kerazoo.layers import MaxPoolWithIndices
 from kerazoo.losses import LOSSES
 from kerazoo.metrics import METRICS
 from kerazoo.optimizers import OPTIMIZERS
 from kerazoo.registry import Registry
-from kerazoo.types import Features, Level
+from kerazoo.types import Features, Level, Tensor
 
 __all__ = ["CHECKS", "Case", "contract_cases"]
 
 PYRAMID = ((2, 4), (4, 5), (8, 6), (16, 7), (32, 8))
 """Stride and channels of the levels that decoders and heads are checked on; all channels differ."""
+
+TINY: dict[tuple[str, str], dict[str, Any]] = {("decoder", "deconvnet"): {"fc_width": 16}}
+"""Arguments of parts, by kind and name, whose defaults are too large for a check; nothing but sizes."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Case:
     Attributes:
         kind: Of the registry: "encoder", "decoder", …
         name: Of the part in its registry.
-        part: What the registry holds.
+        part: What the registry holds, with the arguments of `TINY`.
         check: Function that takes the part and raises AssertionError; it may return what it measured.
     """
 
@@ -70,7 +76,7 @@ def contract_cases(kind: str | None = None) -> list[Case]:
     if kind is not None and kind not in CHECKS:
         raise ValueError(f"`kind` must be one of {list(CHECKS)}, received {kind!r}.")
     return [
-        Case(kind_, name, registry[name], check)
+        Case(kind_, name, _tiny(kind_, name, registry[name]), check)
         for kind_, (registry, checks) in CHECKS.items()
         if kind in (None, kind_)
         for name in registry
@@ -78,16 +84,23 @@ def contract_cases(kind: str | None = None) -> list[Case]:
     ]
 
 
+def _tiny(kind: str, name: str, part: Any) -> Any:
+    return functools.partial(part, **TINY[kind, name]) if (kind, name) in TINY else part
+
+
 # Decoders
 
 
 def check_decoder_levels(decoder: Any) -> None:
-    """Every decoded level has ceil(size / stride) rows, fine to coarse, for odd and even run-time sizes."""
+    """Every decoded level has ceil(size / stride) rows, fine to coarse, for odd and even run-time sizes.
+
+    A decoder with a `margin` gets features of larger images; its levels are those of the images without it.
+    """
     part = decoder()
     model, decoded = _decode(part, PYRAMID)
     assert list(decoded) == sorted(decoded), f"decoded strides are not fine to coarse: {decoded}"
     for size in (EVEN_SIZE, (96, 32)):
-        outputs = as_list(model.predict_on_batch(_pyramid_arrays(PYRAMID, size)))
+        outputs = as_list(model.predict_on_batch(_pyramid_arrays(PYRAMID, size, part)))
         for stride, level in zip(decoded, outputs, strict=True):
             expected = tuple(-(-n // stride) for n in size)
             assert level.shape[1:3] == expected, f"stride {stride} of {size}: {level.shape[1:3]}, expected {expected}"
@@ -98,7 +111,8 @@ def check_decoder_subsets(decoder: Any) -> None:
     repeated = (*PYRAMID[:4], (16, 8))
     for pyramid in (PYRAMID[1:], PYRAMID[:3], (PYRAMID[0], *PYRAMID[2:]), repeated):
         try:
-            model, _ = _decode(decoder(), pyramid)
+            part = decoder()
+            model, _ = _decode(part, pyramid)
         except ValueError as refusal:
             reason = str(refusal)
         else:
@@ -106,26 +120,29 @@ def check_decoder_subsets(decoder: Any) -> None:
         if reason is not None:
             assert len(reason) > 30, f"{pyramid}: the error does not say why: {reason}"
             continue
-        for level in as_list(model.predict_on_batch(_pyramid_arrays(pyramid, EVEN_SIZE))):
+        for level in as_list(model.predict_on_batch(_pyramid_arrays(pyramid, EVEN_SIZE, part))):
             assert np.isfinite(level).all(), f"{pyramid}: not finite"
 
 
 def check_decoder_names(decoder: Any) -> None:
     """Layer names start with "d", and every weight is finite and moves in a training step."""
-    model, _ = _decode(decoder(), PYRAMID)
+    part = decoder()
+    model, _ = _decode(part, PYRAMID)
     _check_names(model, prefix="d", inputs="in")
-    _check_training_step(model, _pyramid_arrays(PYRAMID, EVEN_SIZE))
+    _check_training_step(model, _pyramid_arrays(PYRAMID, EVEN_SIZE, part))
 
 
 def check_decoder_precision(decoder: Any) -> None:
     """The decoder computes in the precision of the policy and stays finite."""
-    _check_precision(lambda: _decode(decoder(), PYRAMID)[0], _pyramid_arrays(PYRAMID, EVEN_SIZE))
+    part = decoder()
+    _check_precision(lambda: _decode(part, PYRAMID)[0], _pyramid_arrays(PYRAMID, EVEN_SIZE, part))
 
 
 def check_decoder_reload(decoder: Any) -> None:
     """A model read back from its file gives the same levels."""
-    model, _ = _decode(decoder(), PYRAMID)
-    check_reload(model, _pyramid_arrays(PYRAMID, EVEN_SIZE))
+    part = decoder()
+    model, _ = _decode(part, PYRAMID)
+    check_reload(model, _pyramid_arrays(PYRAMID, EVEN_SIZE, part))
 
 
 # Heads
@@ -189,12 +206,11 @@ def check_optimizer_config(optimizer: Any) -> None:
 # What the checks share
 
 
-def _pyramid_arrays(pyramid: tuple[tuple[int, int], ...], size: tuple[int, int]) -> list[np.ndarray]:
+def _pyramid_arrays(pyramid: tuple[tuple[int, int], ...], size: tuple[int, int], part: Any = None) -> list[np.ndarray]:
     """Levels of two images, the second negative, so that a ReLU that is dead for one is not for the other."""
     signs = np.array([1.0, -1.0], "float32")[:, None, None, None]
-    return [
-        signs * random_image(-(-size[0] // stride), -(-size[1] // stride), channels) for stride, channels in pyramid
-    ]
+    height, width = (n + 2 * getattr(part, "margin", 0) for n in size)
+    return [signs * random_image(-(-height // stride), -(-width // stride), channels) for stride, channels in pyramid]
 
 
 def _pyramid_inputs(pyramid: tuple[tuple[int, int], ...]) -> Features:
@@ -206,9 +222,18 @@ def _pyramid_inputs(pyramid: tuple[tuple[int, int], ...]) -> Features:
 
 def _decode(part: Any, pyramid: tuple[tuple[int, int], ...]) -> tuple[keras.Model, tuple[int, ...]]:
     inputs = _pyramid_inputs(pyramid)
-    decoded = part(inputs)
+    decoded = part(inputs, _switches(inputs)) if getattr(part, "switches", False) else part(inputs)
     model = keras.Model([level.tensor for level in inputs], [level.tensor for level in decoded])
     return model, tuple(level.stride for level in decoded)
+
+
+def _switches(features: Features) -> dict[int, Tensor]:
+    """What max poolings between levels whose strides double say."""
+    return {
+        coarse.stride: MaxPoolWithIndices(2, name=f"in_pool{coarse.stride}")(fine.tensor)[1]
+        for fine, coarse in itertools.pairwise(features)
+        if coarse.stride == 2 * fine.stride
+    }
 
 
 def _classify(part: Any, pyramid: tuple[tuple[int, int], ...], num_classes: int) -> tuple[keras.Model, tuple[int]]:
@@ -218,7 +243,7 @@ def _classify(part: Any, pyramid: tuple[tuple[int, int], ...], num_classes: int)
 
 
 def _check_names(model: keras.Model, *, prefix: str, inputs: str) -> None:
-    names = [layer.name for layer in leaf_layers(model) if not layer.name.startswith(inputs)]
+    names = [layer.name for layer in own_layers(model) if not layer.name.startswith(inputs)]
     strange = [name for name in names if not name.startswith(prefix)]
     assert not strange, f"names do not start with {prefix!r}: {strange}"
     assert len(set(names)) == len(names), f"names repeat: {sorted(names)}"

@@ -1,4 +1,4 @@
-"""What the checks of several kinds of parts share: images, outputs and layers of models, reading a model back."""
+"""What the checks of several kinds of parts share: images, outputs, reading a model back."""
 
 import json
 import tempfile
@@ -23,18 +23,18 @@ def as_list(outputs: Any) -> list[Any]:
     return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
 
 
-def leaf_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Layers of a model and of the models inside it."""
+def own_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Layers of a model and of the models inside it, but not those that a layer keeps for itself."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from leaf_layers(layer)
+            yield from own_layers(layer)
         else:
             yield layer
 
 
 def check_reload(model: keras.Model, inputs: Any) -> None:
     """Names are unique, the configuration is JSON, and a model read back from its file gives the same outputs."""
-    names = [layer.name for layer in leaf_layers(model)]
+    names = [layer.name for layer in own_layers(model)]
     assert len(set(names)) == len(names), f"names repeat: {sorted(n for n in names if names.count(n) > 1)}"
     json.dumps(model.get_config())
     with tempfile.TemporaryDirectory() as folder:

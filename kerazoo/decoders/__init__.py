@@ -1,5 +1,6 @@
 """Decoders: from the levels of an encoder to decoded levels."""
 
+from kerazoo.decoders.deconvnet import DeconvNet
 from kerazoo.decoders.deeplab_v1 import DeepLabV1
 from kerazoo.decoders.deeplab_v2 import DeepLabV2
 from kerazoo.decoders.deeplab_v3 import DeepLabV3
@@ -12,8 +13,10 @@ from kerazoo.decoders.manet import MANet
 from kerazoo.decoders.pspnet import PSPNet
 from kerazoo.decoders.pyramid_attention import PyramidAttention
 from kerazoo.decoders.segformer import SegFormer
+from kerazoo.decoders.segnet import SegNet
 from kerazoo.decoders.semantic_fpn import SemanticFPN
 from kerazoo.decoders.unet import UNet
+from kerazoo.decoders.unet_original import UNetOriginal
 from kerazoo.decoders.unet_plus_plus import UNetPlusPlus
 from kerazoo.decoders.upernet import UPerNet
 from kerazoo.registry import Registry
@@ -21,6 +24,7 @@ from kerazoo.registry import Registry
 DECODERS = Registry(
     "decoder",
     {
+        "deconvnet": DeconvNet,
         "deeplab_v1": DeepLabV1,
         "deeplab_v2": DeepLabV2,
         "deeplab_v3": DeepLabV3,
@@ -33,8 +37,10 @@ DECODERS = Registry(
         "pspnet": PSPNet,
         "pyramid_attention": PyramidAttention,
         "segformer": SegFormer,
+        "segnet": SegNet,
         "semantic_fpn": SemanticFPN,
         "unet": UNet,
+        "unet_original": UNetOriginal,
         "unet_plus_plus": UNetPlusPlus,
         "upernet": UPerNet,
     },
@@ -47,6 +53,7 @@ __all__ = [
     "DECODERS",
     "FCN",
     "FPN",
+    "DeconvNet",
     "DeepLabV1",
     "DeepLabV2",
     "DeepLabV3",
@@ -57,8 +64,10 @@ __all__ = [
     "PSPNet",
     "PyramidAttention",
     "SegFormer",
+    "SegNet",
     "SemanticFPN",
     "UNet",
+    "UNetOriginal",
     "UNetPlusPlus",
     "UPerNet",
     "create",

@@ -49,7 +49,15 @@ def norm_layer(kind: str = "batch", *, name: str, dtype: Any = None) -> layers.L
 
 
 def conv(
-    x: Tensor, filters: int, kernel_size: int, *, strides: int = 1, dilation: int = 1, use_bias: bool = False, name: str
+    x: Tensor,
+    filters: int,
+    kernel_size: int,
+    *,
+    strides: int = 1,
+    dilation: int = 1,
+    padding: str = "same",
+    use_bias: bool = False,
+    name: str,
 ) -> Tensor:
     """Convolve with symmetric zero padding, so that row i of the output sees rows around `i * strides`.
 
@@ -61,13 +69,13 @@ def conv(
         kernel_size: Odd.
         strides: Rows of the input per row of the output.
         dilation: Rows of the input between two rows of the kernel.
+        padding: "same" for zeros, or "valid" for none: then `dilation * (kernel_size - 1)` rows are lost.
         use_bias: Whether to add a bias.
         name: Name of the convolution; the padding layer is called `<name>_pad`.
 
     Returns: `(B, ceil(H / strides), ceil(W / strides), filters)`.
     """
-    padding = "same"
-    if strides > 1 and kernel_size > 1:
+    if padding == "same" and strides > 1 and kernel_size > 1:
         x = layers.ZeroPadding2D(dilation * (kernel_size // 2), name=f"{name}_pad")(x)
         padding = "valid"
     return layers.Conv2D(
@@ -108,6 +116,7 @@ def conv_norm_act(
     kernel_size: int = 3,
     *,
     dilation: int = 1,
+    padding: str = "same",
     separable: bool = False,
     norm_kind: str | None = "batch",
     name: str,
@@ -117,7 +126,7 @@ def conv_norm_act(
     if separable:
         x = separable_conv(x, filters, kernel_size, dilation=dilation, use_bias=use_bias, name=name)
     else:
-        x = conv(x, filters, kernel_size, dilation=dilation, use_bias=use_bias, name=f"{name}_conv")
+        x = conv(x, filters, kernel_size, dilation=dilation, padding=padding, use_bias=use_bias, name=f"{name}_conv")
     if norm_kind is not None:
         x = norm(x, kind=norm_kind, name=f"{name}_bn" if norm_kind == "batch" else f"{name}_norm")
     return layers.ReLU(name=f"{name}_relu")(x)

@@ -1,0 +1,53 @@
+"""SegNet: the encoder backwards, by max unpooling with its own switches.
+
+Badrinarayanan et al., 2017, https://arxiv.org/abs/1511.00561: over `vgg16_bn` this is SegNet, 13 convolutions down
+and 13 up, classified by the linear head. The released Caffe model merges the last of the 13 with the classifier:
+`convolutions=(3, 3, 3, 2, 1)` and `Linear(kernel_size=3)`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kerazoo.decoders._unpooling import checked_convolutions, unpool, unpoolings
+from kerazoo.layers.blocks import conv_norm_act
+from kerazoo.types import Features, Level, Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegNet:
+    """Unpool, convolve with batch norm and ReLU, until the first pooling is undone: skips hand on places, not values.
+
+    Args:
+        convolutions: How many 3x3 convolutions follow each unpooling, coarse to fine; the last of them goes to the
+            channels of the next one. None takes VGG-16's: 2 at strides 1 and 2, 3 at others.
+
+    Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`; `switches`, by
+        the stride after the pooling, int32 positions inside its windows, shaped as what the pooling gave. Where the
+        coarsest level has other channels than its switches, one convolution more fits it to them.
+    Returns: the decoded levels, fine to coarse.
+    Raises: ValueError if `convolutions` does not fit the poolings, or there are no switches for the coarsest level.
+    """
+
+    convolutions: tuple[int, ...] | None = None
+
+    output_stride = 32
+    depth = None
+    switches = True
+
+    def __post_init__(self):
+        object.__setattr__(self, "convolutions", checked_convolutions("SegNet", self.convolutions))
+
+    def __call__(self, features: Features, switches: Mapping[int, Tensor]) -> Features:
+        steps = unpoolings("SegNet", features, switches, self.convolutions)
+        x = features[-1].tensor
+        if x.shape[-1] != steps[0].switches.shape[-1]:
+            x = conv_norm_act(x, steps[0].switches.shape[-1], name=f"d{features[-1].stride}_fit")
+        decoded = []
+        for step in steps:
+            name = f"d{step.stride}"
+            x = unpool(x, step, name=f"{name}_unpool")
+            for i in range(1, step.convolutions + 1):
+                width = step.width if i == step.convolutions else x.shape[-1]
+                x = conv_norm_act(x, width, name=f"{name}_fuse{i}")
+            decoded.append(Level(step.stride, x))
+        return tuple(reversed(decoded))

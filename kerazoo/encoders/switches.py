@@ -1,0 +1,86 @@
+"""Max-pool switches of encoders: where each maximum was, for decoders that put values back there."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kerazoo.encoders.build import check_image_shape, load_weights
+from kerazoo.encoders.graph import IMAGE, Change, Node
+from kerazoo.layers import MaxPoolWithIndices
+from kerazoo.types import Tensor
+
+
+def build_encoder_with_switches(
+    part: Any,
+    *,
+    image_shape: tuple[int | None, int | None, int],
+    weights: str | Path | None = None,
+    output_stride: int = 32,
+    depth: int | None = None,
+) -> tuple[keras.Model, tuple[int, ...], tuple[int, ...]]:
+    """Build the model of an encoder part, with the switches of its poolings as further outputs.
+
+    Args:
+        part: Of `ENCODERS`, with a method `with_switches`.
+        image_shape: `(height, width, channels)`, sizes None for any.
+        weights: As `build_encoder` takes them.
+        output_stride: Stride of the coarsest level.
+        depth: Number of levels, None for all.
+
+    Returns: a model named "encoder" whose outputs are a list, the levels fine to coarse and then the switches, int32,
+        fine to coarse; the strides of the levels; and the strides after the poolings, one for each map of switches.
+
+    Raises:
+        ValueError: an argument is not what the part can do.
+        FileNotFoundError: there is no file at `weights`.
+    """
+    image = keras.Input(check_image_shape(image_shape), name="image")
+    features, switches = part.with_switches(image, output_stride=output_stride, depth=depth)
+    levels = [level.tensor for level in features]
+    if weights is not None:
+        load_weights(keras.Model(image, levels, name="encoder"), part, weights)
+    model = keras.Model(image, [*levels, *switches.values()], name="encoder")
+    return model, tuple(level.stride for level in features), tuple(switches)
+
+
+def check_undilated(owner: str, output_stride: int) -> None:
+    """Raise ValueError unless `output_stride` leaves every pooling as it is."""
+    if output_stride != 32:
+        raise ValueError(
+            f"{owner} has max-pool switches at `output_stride` 32 only, received {output_stride}: a pooling that keeps "
+            "the resolution cannot be undone."
+        )
+
+
+def remember_maxima(owner: str, nodes: tuple[Node, ...]) -> tuple[Change, dict[int, Tensor]]:
+    """The change for `graph.wire` that makes every max pooling tell its switches.
+
+    Args:
+        owner: Whose graph it is, for errors.
+        nodes: Of the graph.
+
+    Returns: the change, and the switches by the stride after the pooling, which wiring fills.
+
+    Raises:
+        ValueError: something else than a max pooling of windows that do not overlap lowers the resolution.
+    """
+    strides = {IMAGE: 1}
+    for index, node in enumerate(nodes):
+        strides[index] = max(strides[read] for read in node.reads) * node.strides
+        pools = node.kind is keras.layers.MaxPooling2D and node.kernel == node.strides
+        if node.strides > 1 and not pools:
+            raise ValueError(
+                f"{owner} has no max-pool switches: {node.name!r} lowers the resolution, and is no max pooling of "
+                "windows that do not overlap. Take an encoder that has them, such as 'vgg16', 'vgg19' or 'vgg16_bn'."
+            )
+    switches: dict[int, Tensor] = {}
+
+    def change(index: int, node: Node, outputs: dict[int, Tensor]) -> Tensor | None:
+        if node.strides == 1:
+            return None
+        (read,) = node.reads
+        x, switches[strides[index]] = MaxPoolWithIndices(node.strides, name=node.name)(outputs[read])
+        return x
+
+    return change, switches

@@ -1,0 +1,142 @@
+"""VGG encoders with batch norm (and the small ones without), module by module those of torchvision.
+
+Simonyan and Zisserman, 2015, https://arxiv.org/abs/1409.1556; `features.3` of torchvision is `features_3` here.
+`vgg16_bn` is the encoder of SegNet and DeconvNet. `vgg16` and `vgg19` without batch norm are those of
+`keras.applications`.
+"""
+
+from dataclasses import dataclass
+
+from keras import layers
+
+from kerazoo.arguments import check_whole
+from kerazoo.encoders.preprocessing import standardise
+from kerazoo.encoders.switches import check_undilated
+from kerazoo.layers import MaxPoolWithIndices, SpreadPool
+from kerazoo.layers.blocks import conv, norm
+from kerazoo.types import Features, Level, Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class VGG:
+    """Stages of 3x3 convolutions with ReLU, a 2x2 max pooling after each.
+
+    Args:
+        depths: Convolutions of each stage.
+        widths: Channels of each stage.
+        batchnorm: Whether each convolution is followed by batch norm.
+
+    Call: `image` `(B, H, W, C)`, normalised as `preprocess` does; `output_stride` 32, 16 or 8, where poolings beyond it
+        keep the resolution and later convolutions are dilated; `depth`, the number of levels to return, None for all.
+    Returns: levels at strides 1, 2, 4, …, before each pooling, and the last pooling's; each with ceil(H / stride) rows
+        for every H.
+    Raises: ValueError if an argument is not one of those.
+    """
+
+    depths: tuple[int, ...]
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
+    batchnorm: bool = True
+
+    output_strides = (32, 16, 8)
+
+    def __post_init__(self):
+        object.__setattr__(self, "depths", tuple(self.depths))
+        object.__setattr__(self, "widths", tuple(self.widths))
+        if len(self.depths) != len(self.widths):
+            raise ValueError(f"VGG needs one depth per width, received {self.depths} and {self.widths}.")
+        for name in ("depths", "widths"):
+            for value in getattr(self, name):
+                check_whole("VGG", name, value)
+
+    @property
+    def pad_multiple(self) -> int:
+        """Stride of the last pooling."""
+        return 2 ** len(self.widths)
+
+    def preprocess(self, image: Tensor) -> Tensor:
+        """Normalise raw images in [0, 255] by the mean and standard deviation of ImageNet."""
+        return standardise(image)
+
+    def module_of(self, path: str) -> str:
+        """Name in torchvision of the module that a layer's weights come from.
+
+        Args:
+            path: Of a weight, without its own name: "features_3".
+
+        Returns: the name, such as "features.3".
+        """
+        return path.replace("_", ".")
+
+    def modules_beyond(self, depth: int) -> tuple[str, ...]:
+        """Names in torchvision of what comes after the first `depth` levels."""
+        per_convolution = 3 if self.batchnorm else 2
+        modules = [per_convolution * convolutions + 1 for convolutions in self.depths]  # the pooling counts too
+        return tuple(f"features.{i}" for i in range(sum(modules[:depth]), sum(modules)))
+
+    def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:
+        if output_stride not in self.output_strides:
+            raise ValueError(f"A VGG's `output_stride` is one of {self.output_strides}, received {output_stride}.")
+
+        def pool(x: Tensor, stride: int, name: str) -> Tensor:
+            if stride <= output_stride:
+                return layers.MaxPooling2D(2, padding="same", name=name)(x)
+            return SpreadPool("max", size=2, dilation=stride // 2 // output_stride, name=name)(x)
+
+        return self._levels(image, pool, output_stride=output_stride, depth=depth)
+
+    def with_switches(
+        self, image: Tensor, *, output_stride: int = 32, depth: int | None = None
+    ) -> tuple[Features, dict[int, Tensor]]:
+        """Wire the encoder with poolings that remember where each maximum was.
+
+        Args:
+            image: `(B, H, W, C)`, normalised as `preprocess` does.
+            output_stride: 32: a pooling that keeps the resolution has no switches.
+            depth: Number of levels to return, None for all.
+
+        Returns: the levels, and the switches of each pooling by the stride after it, as from `MaxPoolWithIndices`.
+
+        Raises:
+            ValueError: `output_stride` or `depth` is not one of those.
+        """
+        check_undilated("VGG", output_stride)
+        switches = {}
+
+        def pool(x: Tensor, stride: int, name: str) -> Tensor:
+            x, switches[stride] = MaxPoolWithIndices(2, name=name)(x)
+            return x
+
+        return self._levels(image, pool, output_stride=output_stride, depth=depth), switches
+
+    def _levels(self, image: Tensor, pool, *, output_stride: int, depth: int | None) -> Features:
+        most = 1 + len(self.depths)
+        if depth is not None and not 1 <= depth <= most:
+            raise ValueError(f"This VGG has 1 to {most} levels, received depth={depth}.")
+        x, stride, module = image, 1, 0
+        levels = []
+        for convolutions, width in zip(self.depths, self.widths, strict=True):
+            for _ in range(convolutions):
+                dilation = max(1, stride // output_stride)
+                x = conv(x, width, 3, dilation=dilation, use_bias=True, name=f"features_{module}")
+                if self.batchnorm:
+                    module += 1
+                    x = norm(x, name=f"features_{module}")
+                x = layers.ReLU(name=f"features_{module + 1}")(x)
+                module += 2
+            levels.append(Level(min(stride, output_stride), x))
+            if len(levels) == depth:
+                return tuple(levels)
+            stride *= 2
+            x = pool(x, stride, f"features_{module}")
+            module += 1
+        return (*levels, Level(min(stride, output_stride), x))
+
+
+VARIANTS = {
+    "vgg11": VGG(depths=(1, 1, 2, 2, 2), batchnorm=False),
+    "vgg11_bn": VGG(depths=(1, 1, 2, 2, 2)),
+    "vgg13": VGG(depths=(2, 2, 2, 2, 2), batchnorm=False),
+    "vgg13_bn": VGG(depths=(2, 2, 2, 2, 2)),
+    "vgg16_bn": VGG(depths=(2, 2, 3, 3, 3)),
+    "vgg19_bn": VGG(depths=(2, 2, 4, 4, 4)),
+}
