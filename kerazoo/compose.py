@@ -188,8 +188,8 @@ def _reads_num_classes(part: Any) -> bool:
 
 def _no_switches(encoder: Any) -> str:
     return (
-        f"This decoder undoes the max poolings of its encoder, and {encoder!r} does not say where the maxima were. Take "
-        "an encoder `with_switches`, such as 'vgg16', 'vgg19' or 'vgg16_bn', or another decoder."
+        f"This decoder undoes the max poolings of its encoder, and {encoder!r} does not say where the maxima were. "
+        "Take an encoder `with_switches`, such as 'vgg16', 'vgg19' or 'vgg16_bn', or another decoder."
     )
 
 
