@@ -1,8 +1,10 @@
 """Streaming metrics of logits against class ids; each says over what it averages, none depends on the batches."""
 
 from kerazoo.metrics.accuracy import Accuracy
+from kerazoo.metrics.calibration_error import CalibrationError
 from kerazoo.metrics.dice import Dice
 from kerazoo.metrics.empty_false_positive_pixels import EmptyFalsePositivePixels
+from kerazoo.metrics.image_auc import ImageAUC
 from kerazoo.metrics.image_balanced_accuracy import ImageBalancedAccuracy
 from kerazoo.metrics.image_multiclass_accuracy import ImageMulticlassAccuracy
 from kerazoo.metrics.iou import IoU
@@ -16,8 +18,10 @@ METRICS = Registry(
     "metric",
     {
         "accuracy": Accuracy,
+        "calibration_error": CalibrationError,
         "dice": Dice,
         "empty_false_positive_pixels": EmptyFalsePositivePixels,
+        "image_auc": ImageAUC,
         "image_balanced_accuracy": ImageBalancedAccuracy,
         "image_multiclass_accuracy": ImageMulticlassAccuracy,
         "iou": IoU,
@@ -35,8 +39,10 @@ __all__ = [
     "MCC",
     "METRICS",
     "Accuracy",
+    "CalibrationError",
     "Dice",
     "EmptyFalsePositivePixels",
+    "ImageAUC",
     "ImageBalancedAccuracy",
     "ImageMulticlassAccuracy",
     "IoU",

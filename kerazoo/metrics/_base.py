@@ -16,49 +16,35 @@ Images = Literal["non_empty", "all"]
 Average = Literal["foreground"] | None
 
 
-class Metric(keras.metrics.Metric, abc.ABC):
-    """Metric of logits and class ids that counts whole pixels or images, so the result does not depend on batches.
+class StreamingMetric(keras.metrics.Metric, abc.ABC):
+    """Metric of logits and class ids in whole numbers, so that the result does not depend on how images are batched.
 
     Ignored pixels count nowhere, neither as truth nor as prediction. Ids outside of the classes make the result NaN.
 
     Args:
-        threshold: A pixel is foreground if its sigmoid probability is greater. Only for one logit; of K logits the
-            largest wins (the first of equals).
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the metric.
         dtype: As in `keras.metrics.Metric`; counts are whole numbers and results float32 in any case.
 
     Raises:
-        ValueError: `threshold` is not in (0, 1), or `ignore_class` not one id.
+        ValueError: `ignore_class` is not one id.
     """
 
     higher_is_better: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        *,
-        threshold: float = 0.5,
-        ignore_class: int | None = None,
-        name: str | None = None,
-        dtype: Any = None,
-    ):
+    def __init__(self, *, ignore_class: int | None = None, name: str | None = None, dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
         self._direction = "up" if self.higher_is_better else "down"  # what Keras's callbacks take for mode="auto"
-        if not 0 < threshold < 1:
-            raise ValueError(
-                f"{type(self).__name__} takes a probability in (0, 1) as `threshold`, received {threshold}."
-            )
-        self.threshold = float(threshold)
         self.ignore_class = check_ignore_class(ignore_class, type(self).__name__)
         self.outside = Counter(self, 1, "outside")
 
     @abc.abstractmethod
-    def update(self, labels: Labels, predicted: Tensor) -> None:
+    def see(self, labels: Labels, logits: Tensor) -> None:
         """Count one batch.
 
         Args:
             labels: Class ids.
-            predicted: `(B, ...)` int32 ids; 0 at ignored pixels.
+            logits: `(B, ..., C)` float32, 0 at ignored pixels.
         """
 
     @abc.abstractmethod
@@ -83,13 +69,8 @@ class Metric(keras.metrics.Metric, abc.ABC):
                 "not `weighted_metrics`, and leave pixels out with `ignore_class`."
             )
         labels, logits = read(y_true, y_pred, ignore_class=self.ignore_class, reader=reader)
-        if logits.shape[-1] > 1 and self.threshold != 0.5:
-            raise ValueError(
-                f"{reader} has threshold={self.threshold}, which is for models with one logit; received "
-                f"{logits.shape[-1]} logits per pixel, of which the largest wins. Leave `threshold` out."
-            )
         self.outside.add(ops.reshape(ops.sum(ops.cast(labels.outside, "int32")), (1,)))
-        self.update(labels, predicted_ids(logits, labels, self.threshold))
+        self.see(labels, logits)
 
     def result(self) -> Tensor:
         """The metric over everything seen since the last reset."""
@@ -97,7 +78,58 @@ class Metric(keras.metrics.Metric, abc.ABC):
         return ops.where(self.outside.value()[0] > 0, math.nan * ops.ones_like(result), result)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "threshold": self.threshold, "ignore_class": self.ignore_class}
+        return {**super().get_config(), "ignore_class": self.ignore_class}
+
+
+class Metric(StreamingMetric):
+    """Metric of predicted class ids.
+
+    Args:
+        threshold: A pixel is foreground if its sigmoid probability is greater. Only for one logit; of K logits the
+            largest wins (the first of equals).
+        ignore_class: See `StreamingMetric`.
+        name: Name of the metric.
+        dtype: See `StreamingMetric`.
+
+    Raises:
+        ValueError: `threshold` is not in (0, 1).
+    """
+
+    def __init__(
+        self,
+        *,
+        threshold: float = 0.5,
+        ignore_class: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        super().__init__(ignore_class=ignore_class, name=name, dtype=dtype)
+        if not 0 < threshold < 1:
+            raise ValueError(
+                f"{type(self).__name__} takes a probability in (0, 1) as `threshold`, received {threshold}."
+            )
+        self.threshold = float(threshold)
+
+    @abc.abstractmethod
+    def update(self, labels: Labels, predicted: Tensor) -> None:
+        """Count one batch.
+
+        Args:
+            labels: Class ids.
+            predicted: `(B, ...)` int32 ids; 0 at ignored pixels.
+        """
+
+    def see(self, labels: Labels, logits: Tensor) -> None:
+        """Count what the logits predict."""
+        if logits.shape[-1] > 1 and self.threshold != 0.5:
+            raise ValueError(
+                f"{type(self).__name__} has threshold={self.threshold}, which is for models with one logit; received "
+                f"{logits.shape[-1]} logits per pixel, of which the largest wins. Leave `threshold` out."
+            )
+        self.update(labels, predicted_ids(logits, labels, self.threshold))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "threshold": self.threshold}
 
 
 class PixelMetric(Metric):
@@ -127,10 +159,8 @@ class PixelMetric(Metric):
         dtype: Any = None,
     ):
         super().__init__(threshold=threshold, ignore_class=ignore_class, name=name, dtype=dtype)
-        if images not in get_args(Images):
-            raise ValueError(f"{type(self).__name__} takes `images` one of {get_args(Images)}, received {images!r}.")
         self.num_classes, self.num_ids = check_num_classes(num_classes, type(self).__name__)
-        self.images = images
+        self.images = check_images(images, type(self).__name__)
         self.confusion = Counter(self, self.num_ids**2, "confusion")
 
     def update(self, labels: Labels, predicted: Tensor) -> None:
@@ -262,6 +292,18 @@ def check_num_classes(num_classes: int, metric: str) -> tuple[int, int]:
     if isinstance(num_classes, bool) or int(num_classes) != num_classes or num_classes < 1:
         raise ValueError(f"{metric} takes `num_classes` of at least 1, received {num_classes!r}.")
     return int(num_classes), max(2, int(num_classes))
+
+
+def check_images(images: str, metric: str) -> Images:
+    """`images` if it says which images take part.
+
+    Raises:
+        ValueError: it does not.
+    """
+    for choice in get_args(Images):
+        if images == choice:
+            return choice
+    raise ValueError(f"{metric} takes `images` one of {get_args(Images)}, received {images!r}.")
 
 
 def check_num_ids(metric: Any, labels: Labels) -> None:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from reference.losses import log_probabilities, probabilities
+
 
 def predicted(logits, threshold=0.5):
     """`(B, H, W)` ids."""
@@ -64,3 +66,25 @@ def per_image_dice(truth, prediction, *, num_classes, empty, ignore_class=None):
         if classes:
             scores.append(np.mean(classes))
     return np.mean(scores) if scores else 0.0
+
+
+def foreground_odds(logits):
+    """Log-odds of the likeliest foreground class of each pixel."""
+    log_p = log_probabilities(logits)
+    best = log_p[..., 1:].max(axis=-1)
+    others = np.where(np.arange(log_p.shape[-1]) == 1 + log_p[..., 1:].argmax(axis=-1)[..., None], -np.inf, log_p)
+    return best - np.log(np.exp(others).sum(axis=-1))
+
+
+def calibration_error(truth, logits, *, bins, ignore_class):
+    """Mean over foreground classes of the mean over pixels of how far off the probabilities of a bin are."""
+    valid = truth != ignore_class
+    if not valid.any():
+        return 0.0
+    errors = []
+    for c in range(1, max(2, logits.shape[-1])):
+        p, hit = probabilities(logits)[..., c][valid], truth[valid] == c
+        place = np.minimum((p * bins).astype(int), bins - 1)
+        total = sum(abs(p[place == b].sum() - hit[place == b].sum()) for b in range(bins))
+        errors.append(total / len(p))
+    return np.mean(errors)
