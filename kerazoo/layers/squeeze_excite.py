@@ -8,7 +8,7 @@ from keras import ops
 class SqueezeExcite(keras.layers.Layer):
     """Scale each channel by a gate computed from the means of all channels: `x * sigmoid(W2 relu(W1 mean(x)))`.
 
-    The mean over the pixels is taken in float32 whatever the precision policy.
+    The mean over the pixels is taken in float32 at least, whatever the precision policy.
 
     Args:
         reduction: Channels per channel of the bottleneck.
@@ -45,7 +45,8 @@ class SqueezeExcite(keras.layers.Layer):
         self.excite.build((None, squeezed))
 
     def call(self, inputs):
-        means = ops.mean(ops.cast(inputs, "float32"), axis=(1, 2))
+        precise = keras.backend.result_type(inputs.dtype, "float32")
+        means = ops.mean(ops.cast(inputs, precise), axis=(1, 2))
         gate = self.excite(self.squeeze(ops.cast(means, inputs.dtype)))
         return inputs * ops.expand_dims(ops.expand_dims(gate, 1), 1)
 
