@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from kerazoo.encoders.build import build_encoder, strides
 from kerazoo.encoders.graph import pyramid, trace, without_preprocessing
 from kerazoo.encoders.stem import adapt_stem
 from kerazoo.layers import ReverseColors, SpreadPool
+from kerazoo.pretrained import download
 
 FAMILIES = {  # one member of each, and the strides of its levels
     "vgg16": [1, 2, 4, 8, 16, 32],
@@ -65,7 +67,10 @@ def randomise(model):
 
 @pytest.fixture
 def imagenet(tmp_path, monkeypatch):
-    """Stands for the download: gives every family a file of its own structure, as its `weights="imagenet"` loads it."""
+    """Stands for Keras's download and ours: gives every family a file of its own structure.
+
+    Called with a part: the function of `keras.applications`, and the path of the file that `weights="imagenet"` gets.
+    """
 
     def prepare(part):
         build = getattr(keras.applications, part.function)
@@ -74,11 +79,14 @@ def imagenet(tmp_path, monkeypatch):
         for layer in donor.layers:
             if isinstance(layer, layers.Normalization) and layer.weights:  # EfficientNet B0-B7; see its source
                 layer.set_weights([np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]), np.array(0)])
-        path = tmp_path / f"{part.function}.weights.h5"
-        donor.save_weights(path)
+        path = tmp_path / f"{part.function}_notop.h5"
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "You are saving your model as an HDF5 file")
+            donor.save(path)  # the format of the files that Keras downloads
         files = sys.modules[keras.applications.VGG16.__module__].file_utils
         monkeypatch.setattr(files, "get_file", lambda *args, **kwargs: str(path))
-        return build
+        monkeypatch.setattr(download, "fetch", lambda record: path)
+        return build, path
 
     return prepare
 
@@ -178,7 +186,7 @@ def test_policy_is_that_of_the_time_of_building():
 @pytest.mark.parametrize("name", families(FAMILIES, slow={"mobilenet"}))
 def test_raw_images_give_the_features_of_the_family(name, imagenet):
     part = VARIANTS[name]
-    build = imagenet(part)
+    build, _ = imagenet(part)
     family = build(include_top=False, weights="imagenet", input_shape=(96, 96, 3))
     if part.same_padding:
         weights = family.get_weights()
@@ -386,10 +394,10 @@ def test_a_file_that_keras_downloaded_can_be_given_by_path(tmp_path):
 def test_weights_of_another_architecture_are_refused(imagenet):
     part, narrow = (dataclasses.replace(VARIANTS["mobilenetv2"], alpha=alpha) for alpha in (0.5, 0.35))
     model, _ = build_encoder(narrow, image_shape=(32, 32, 3), depth=2)
-    imagenet(part)
+    _, path = imagenet(part)
     with pytest.raises(ValueError, match="shape"):
-        part.load_pretrained(model, "imagenet")
+        part.load_pretrained(model, path)
     x = keras.Input((32, 32, 3))
     foreign = keras.Model(x, layers.Conv2D(4, 3, name="foreign")(x))
     with pytest.raises(ValueError, match="no weights for the layer 'foreign'"):
-        part.load_pretrained(foreign, "imagenet")
+        part.load_pretrained(foreign, path)

@@ -18,7 +18,7 @@ IMPORT_NAMES = {"pillow": "PIL", "pyyaml": "yaml", "keras-hub": "keras_hub"}
 # Hard dependencies that no line of the package imports, with the reason.
 INDIRECT = {"tensorboard": "keras.callbacks.TensorBoard imports it when a run is logged"}
 # Packages that come with a hard dependency and are imported by name.
-BROUGHT_ALONG = {"h5py": "keras", "ml_dtypes": "keras"}
+BROUGHT_ALONG = {"h5py": "keras", "ml_dtypes": "keras", "filelock": "huggingface_hub"}
 
 
 def is_below(name: str, prefix: str) -> bool:

@@ -9,6 +9,7 @@ from kerazoo.encoders.applications import Application
 from kerazoo.encoders.build import build_encoder, strides
 from kerazoo.encoders.convmixer import ConvMixer
 from kerazoo.encoders.resnet import ResNet
+from kerazoo.pretrained import catalog
 from kerazoo.registry import Registry
 
 ENCODERS = Registry(
@@ -23,12 +24,12 @@ def list(pattern: str = "*", *, weights: str | None = None) -> list[str]:
 
     Args:
         pattern: As in `fnmatch`.
-        weights: Only encoders that have pretrained weights of this name, such as "imagenet"; None for all.
+        weights: Only encoders that have pretrained weights of this name: "imagenet", or a tag such as "tv_in1k"; None
+            for all.
 
     Returns: the names.
     """
-    names = ENCODERS.list(pattern)
-    return [name for name in names if weights is None or weights in getattr(ENCODERS[name], "pretrained", ())]
+    return [name for name in ENCODERS.list(pattern) if weights is None or weights in catalog.tags(name)]
 
 
 def create(
@@ -45,7 +46,9 @@ def create(
     Args:
         name: Name of `list()`.
         image_shape: `(height, width, channels)`, sizes None for any.
-        weights: None for random weights, the path of a `.weights.h5` file, or a name the encoder has weights for.
+        weights: None for random weights, a name of the catalog ("imagenet", "tv_in1k", "resnet50.tv_in1k"), or the path
+            of a file: our own `.weights.h5`, a `.safetensors` or `.pth` file of timm or torchvision for a ResNet or
+            ConvMixer, the `.h5` file of keras.applications for its families.
         output_stride: Stride of the coarsest level.
         depth: Number of levels, None for all.
         preprocessing: Whether the model takes raw images in [0, 255] and normalises them itself.
@@ -56,6 +59,7 @@ def create(
     Raises:
         ValueError: the name is unknown (near matches are named), or an argument is not what the encoder can do.
         FileNotFoundError: there is no file at `weights`.
+        OSError: the weights could not be downloaded.
     """
     model, _ = build_encoder(
         ENCODERS[name],

@@ -10,6 +10,7 @@ import difflib
 import functools
 import random
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
@@ -86,7 +87,6 @@ class Application:
     minimalistic: bool = False
 
     pad_multiple = 32
-    pretrained = ("imagenet",)
 
     def __post_init__(self):
         if self.function in REFUSED:
@@ -135,18 +135,17 @@ class Application:
             levels.append(Level(kept, CropLike(stride=kept, name=f"s{stride}_crop")(outputs[index], image)))
         return tuple(levels)
 
-    def load_pretrained(self, model: keras.Model, weights: str) -> None:
+    def load_pretrained(self, model: keras.Model, path: Path) -> None:
         """Copy the family's weights into an encoder built by this part.
 
         Args:
             model: With any number of input channels; the first convolution is adapted by `stem.adapt_stem`.
-            weights: "imagenet", downloaded by Keras to its own cache, or the path of a file for
-                `keras.applications`' model without top (`include_top=False`).
+            path: Of a file for `keras.applications`' model without top (`include_top=False`).
 
         Raises:
             ValueError: a tensor of the model gets no value, or one of another shape.
         """
-        recorded_nodes, layers = trace(self.classifier(weights))
+        recorded_nodes, layers = trace(self.classifier(path))
         nodes = without_preprocessing(recorded_nodes)
         donors = {node.name: (node, donor) for node, donor in zip(nodes, layers[-len(nodes) :], strict=True)}
         for layer in model.layers:
@@ -160,16 +159,16 @@ class Application:
                 values[0] = adapt_stem(values[0], layer.weights[0].shape[2])
             layer.set_weights(values)
 
-    def classifier(self, weights: str | None) -> keras.Model:
-        """Keras's own model without top, for colour images of `SIZE` rows; `weights` as `keras.applications` has it."""
-        options: dict[str, Any] = {}
+    def classifier(self, path: Path | None) -> keras.Model:
+        """Keras's own model without top, for colour images of `SIZE` rows; with the weights of a file if given."""
+        options: dict[str, Any] = {"weights": None if path is None else str(path)}
         if self.alpha is not None:
             options["alpha"] = self.alpha
         if self.minimalistic:
             options["minimalistic"] = True
         build = getattr(keras.applications, self.function)
         with same_seeds():
-            return build(include_top=False, weights=weights, input_shape=(SIZE, SIZE, COLOURS), **options)
+            return build(include_top=False, input_shape=(SIZE, SIZE, COLOURS), **options)
 
 
 @contextlib.contextmanager
@@ -213,9 +212,25 @@ VARIANTS = {
     "densenet169": Application(function="DenseNet169", normalisation=TORCH),
     "densenet201": Application(function="DenseNet201", normalisation=TORCH),
     "mobilenet": Application(function="MobileNet", normalisation=MINUS_ONE_TO_ONE),
+    "mobilenet_025": Application(function="MobileNet", normalisation=MINUS_ONE_TO_ONE, alpha=0.25),
+    "mobilenet_050": Application(function="MobileNet", normalisation=MINUS_ONE_TO_ONE, alpha=0.5),
+    "mobilenet_075": Application(function="MobileNet", normalisation=MINUS_ONE_TO_ONE, alpha=0.75),
     "mobilenetv2": Application(function="MobileNetV2", normalisation=MINUS_ONE_TO_ONE),
+    "mobilenetv2_035": Application(function="MobileNetV2", normalisation=MINUS_ONE_TO_ONE, alpha=0.35),
+    "mobilenetv2_050": Application(function="MobileNetV2", normalisation=MINUS_ONE_TO_ONE, alpha=0.5),
+    "mobilenetv2_075": Application(function="MobileNetV2", normalisation=MINUS_ONE_TO_ONE, alpha=0.75),
+    "mobilenetv2_130": Application(function="MobileNetV2", normalisation=MINUS_ONE_TO_ONE, alpha=1.3),
+    "mobilenetv2_140": Application(function="MobileNetV2", normalisation=MINUS_ONE_TO_ONE, alpha=1.4),
     "mobilenetv3_small": Application(function="MobileNetV3Small", normalisation=MINUS_ONE_TO_ONE),
+    "mobilenetv3_small_075": Application(function="MobileNetV3Small", normalisation=MINUS_ONE_TO_ONE, alpha=0.75),
+    "mobilenetv3_small_minimalistic": Application(
+        function="MobileNetV3Small", normalisation=MINUS_ONE_TO_ONE, minimalistic=True
+    ),
     "mobilenetv3_large": Application(function="MobileNetV3Large", normalisation=MINUS_ONE_TO_ONE),
+    "mobilenetv3_large_075": Application(function="MobileNetV3Large", normalisation=MINUS_ONE_TO_ONE, alpha=0.75),
+    "mobilenetv3_large_minimalistic": Application(
+        function="MobileNetV3Large", normalisation=MINUS_ONE_TO_ONE, minimalistic=True
+    ),
     "efficientnetb0": Application(function="EfficientNetB0", normalisation=TORCH),
     "efficientnetb1": Application(function="EfficientNetB1", normalisation=TORCH),
     "efficientnetb2": Application(function="EfficientNetB2", normalisation=TORCH),

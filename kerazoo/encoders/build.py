@@ -1,6 +1,7 @@
 """Encoders as models: build by name or from an object, measure strides, load weights."""
 
 import math
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,15 @@ from typing import Any
 import keras
 
 from kerazoo.encoders.stem import adapt_stem
-from kerazoo.pretrained import tensors
+from kerazoo.pretrained import catalog, download, tensors
+from kerazoo.requires import require
 from kerazoo.types import Features, Level
 
 WEIGHTS_SUFFIX = ".weights.h5"
+"""Ending of the files that an encoder's own `save_weights` writes."""
+
+CLASSIFIER_SUFFIX = ".h5"
+"""Ending of the files of keras.applications, such as vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5."""
 
 CLASSIFIERS = ("fc.*", "head.*", "classifier.*", "last_linear.*")
 """What PyTorch's checkpoints of classifiers hold beyond the encoder: timm, torchvision and pretrained-models."""
@@ -47,9 +53,10 @@ def build_encoder(
     Args:
         part: Frozen dataclass of `ENCODERS`, or an object like it.
         image_shape: `(height, width, channels)`, sizes None for any.
-        weights: None for random ones, a path to a `.weights.h5` file of this encoder, or "imagenet" where the part has
-            them, and then also the path of the `.h5` file that Keras downloads for it. Parts that follow the names of
-            PyTorch take the `.safetensors` and `.pth` files of timm and torchvision.
+        weights: None for random ones; a name of the catalog, "imagenet" or a tag with or without the encoder's name;
+            or the path of a file: a `.weights.h5` file of this encoder, for a part of keras.applications the `.h5` file
+            of its classifier without top, for a part that follows the names of PyTorch the `.safetensors` or `.pth`
+            file of timm or torchvision.
         output_stride: Stride of the coarsest level; smaller ones than the family's dilate its convolutions.
         depth: Number of levels, None for all.
         preprocessing: Whether the model takes raw images in [0, 255] and normalises them itself.
@@ -59,6 +66,7 @@ def build_encoder(
     Raises:
         ValueError: an argument is not what the part can do.
         FileNotFoundError: there is no file at `weights`.
+        OSError: the weights could not be downloaded.
     """
     image = keras.Input(check_image_shape(image_shape), name="image")
     x = part.preprocess(image) if preprocessing else image
@@ -73,38 +81,47 @@ def load_weights(model: keras.Model, part: Any, weights: str | Path) -> None:
     """Fill an encoder with trained weights, strictly: every tensor has to fit.
 
     Raises:
-        ValueError: `part` has no weights of that name, or the file does not fit the architecture.
+        ValueError: there are no weights of that name for `part`, or the file does not fit the architecture.
         FileNotFoundError: there is no file at `weights`.
         ModuleNotFoundError: the file is a pickle of PyTorch, which is not installed.
+        OSError: the weights could not be downloaded.
     """
-    if str(weights) in getattr(part, "pretrained", ()):
-        part.load_pretrained(model, str(weights))
-        return
-    own = str(weights).endswith(WEIGHTS_SUFFIX)
-    torch_like = hasattr(part, "module_of") and str(weights).endswith(tensors.SUFFIXES)
-    if not own and not torch_like and not (hasattr(part, "load_pretrained") and str(weights).endswith(".h5")):
-        known = [repr(tag) for tag in getattr(part, "pretrained", ())]
-        torch_files = f", or of a {', '.join(tensors.SUFFIXES)} file" if hasattr(part, "module_of") else ""
-        raise ValueError(
-            f"weights={str(weights)!r}: this encoder takes None, the path of a {WEIGHTS_SUFFIX} file{torch_files}"
-            f"{''.join(f', {tag}' for tag in known)}. "
-            + ("" if known else "There are no downloadable weights for it in this version.")
-        )
-    path = Path(weights)
+    path = Path(weights) if _is_path(weights) else _download(part, str(weights))
+    kinds = [(WEIGHTS_SUFFIX, True), (CLASSIFIER_SUFFIX, hasattr(part, "load_pretrained"))]
+    kinds += [(suffix, hasattr(part, "module_of")) for suffix in tensors.SUFFIXES]
+    taken = tuple(suffix for suffix, fits in kinds if fits)
+    if not path.name.endswith(taken):
+        raise ValueError(f"weights={str(weights)!r}: this encoder takes files that end in {', '.join(taken)}.")
     if not path.is_file():
         raise FileNotFoundError(f"weights={str(weights)!r}: there is no such file.")
-    if torch_like:
+    if path.name.endswith(tensors.SUFFIXES):
         _load_tensors(model, part, path)
         return
     try:
-        if not own:  # a file of keras.applications, such as vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5
-            part.load_pretrained(model, str(path))
+        if not path.name.endswith(WEIGHTS_SUFFIX):
+            part.load_pretrained(model, path)
             return
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that the file does not have
             model.load_weights(path)
     except (ValueError, OSError, KeyError, UserWarning) as error:
         raise ValueError(f"{path.name} does not hold the weights of this encoder: {error}") from error
+
+
+def _is_path(weights: str | Path) -> bool:
+    """Whether a file is meant: names of weights have no slash and none of the endings."""
+    endings = (WEIGHTS_SUFFIX, CLASSIFIER_SUFFIX, *tensors.SUFFIXES)
+    return isinstance(weights, Path) or weights.endswith(endings) or "/" in weights or os.sep in weights
+
+
+def _download(part: Any, weights: str) -> Path:
+    from kerazoo.encoders import ENCODERS  # which is made of modules that import this one
+
+    arch = next((name for name, variant in ENCODERS.items() if variant == part), None)
+    record = catalog.find(arch, weights)
+    if record.file.endswith(tensors.PICKLED):
+        require("torch", extra="torch")  # before the download
+    return download.fetch(record)
 
 
 def _load_tensors(model: keras.Model, part: Any, path: Path) -> None:
