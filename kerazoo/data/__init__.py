@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerazoo.data import sampling as sampling
 from kerazoo.data import sources as sources
+from kerazoo.data import weights as weights
 from kerazoo.data.concat import concat as concat
 from kerazoo.data.images import read_image as read_image
 from kerazoo.data.pipeline import pipeline as pipeline  # the function, which hides its module
@@ -30,6 +31,7 @@ __all__ = [
     "sampling",
     "save_split",
     "sources",
+    "weights",
 ]
 
 

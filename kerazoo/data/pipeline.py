@@ -4,7 +4,7 @@ The order of an epoch and the seeds of its augmentation are drawn in NumPy from 
 same for any number of workers. TensorFlow is imported when a pipeline is made, also where Keras runs on JAX or PyTorch.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from kerazoo.data.cache import Cache, DirectoryCache, MemoryCache
 from kerazoo.data.images import resize_image, resize_mask, to_byte_range, to_channels
 from kerazoo.data.sampling import Draw, Order, audit_order
 from kerazoo.data.source import Source
+from kerazoo.data.weights import create as create_weights
 from kerazoo.types import AUX_PREFIX
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def pipeline(
     augment: "Sequence[str | keras.layers.Layer]" = (),
     seed: int = 0,
     outputs: "str | Iterable[str] | keras.Model" = "mask",
+    weights: str | Callable[..., np.ndarray] | None = None,
     cache: str | Path | None = None,
     channels: int | None = None,
     shuffle: bool | None = None,
@@ -57,6 +59,8 @@ def pipeline(
         outputs: "mask" for (image, mask); "label" for (image, label), which opens no mask; or a tuple of names for a
             dict with these keys, as a model with several heads wants it: "mask", "label", and "aux_8" and the like,
             which are the mask again. Or the model itself, for the targets of what it puts out.
+        weights: Name or part of `kz.data.weights`, which makes weights of pixels from each mask that the model sees:
+            a third part of the batch, Keras's `sample_weight`. None for none.
         cache: None; "memory"; or a directory: keep resized samples there, so that each is decoded once.
         channels: 1 or 3: turn grey to RGB or RGB to grey. None takes the images as they are, all alike.
         shuffle: Draw the order of the natural sampler anew each epoch. None means that it does so for training, where
@@ -68,7 +72,8 @@ def pipeline(
     Returns: Dataset of `(B, H, W, C)` images and `(B, H, W)` int32 masks. Images are uint8, or float32 in 0-255 if the
         source's are uint16 (0-65535 become 0-255) or float. Labels are float32: with one class `(B, 1)`, 1 for
         foreground; with K classes `(B, K)`, 1 for each class that is shown, index 0 for an empty image; beside a mask
-        they are what the mask shows, after resizing and augmentation.
+        they are what the mask shows, after resizing and augmentation. With `weights` a third part: `(B, H, W)` float32
+        weights of the pixels, for several outputs a dict, in which each label weighs 1.
 
     Raises:
         ValueError: an argument is outside what is said above, the source's images differ in size where they may not,
@@ -84,6 +89,9 @@ def pipeline(
     outputs = _targets(outputs)
     heads = (outputs,) if isinstance(outputs, str) else outputs
     masks = heads != ("label",)
+    weigh = None if weights is None else Weigher(weights, ignore_class=source.ignore_class)
+    if weigh and not masks:
+        raise ValueError(f'`weights` are of pixels, and outputs="label" has none; received weights={weights!r}.')
     balancing = sampler != "natural"
     order = Order(
         size=len(source),
@@ -132,7 +140,14 @@ def pipeline(
         made = {name: mask for name in heads if name != "label"}
         if "label" in heads:
             made["label"] = _shown(mask, source.num_classes) if labels is None else tf.gather(labels, index)
-        return image, made[outputs] if isinstance(outputs, str) else made
+        target = made[outputs] if isinstance(outputs, str) else made
+        if weigh is None:
+            return image, target
+        of_pixels = tf.numpy_function(weigh, [mask, seeds], tf.float32, stateful=False)
+        of_pixels = tf.ensure_shape(of_pixels, mask.shape)
+        of_images = tf.ones([tf.shape(mask)[0]])
+        each = {name: of_images if name == "label" else of_pixels for name in heads}
+        return image, target, of_pixels if isinstance(outputs, str) else each
 
     threads = tf.data.AUTOTUNE if workers is None else workers
     whole = drop_remainder or len(draw) % batch_size == 0  # a batch dimension that is known
@@ -147,6 +162,39 @@ def pipeline(
     )
     dataset.draw = draw  # pyright: ignore[reportAttributeAccessIssue]  # for PinEpoch
     return dataset
+
+
+class Weigher:
+    """Makes the weights of the pixels of a batch.
+
+    Args:
+        weights: Name of `kz.data.weights.list()`, or a part: a function of a mask `(H, W)`, with the keywords
+            `ignore_class` and `rng`, that returns `(H, W)` weights.
+        ignore_class: Of the source.
+
+    Call: `masks` `(B, H, W)` int32, `seeds` `(B,)` int64, one for each mask.
+    Returns: `(B, H, W)` float32.
+
+    Raises:
+        ValueError: the name is unknown.
+        TypeError: `weights` is neither a name nor a function.
+    """
+
+    def __init__(self, weights: str | Callable[..., np.ndarray], *, ignore_class: int | None):
+        part = create_weights(weights) if isinstance(weights, str) else weights
+        if isinstance(part, type) or not callable(part):
+            raise TypeError(
+                "`weights` must be a name of kz.data.weights.list() or a part, such as kz.data.weights.Boundary(); "
+                f"received {weights!r}."
+            )
+        self._part, self._ignore_class = part, ignore_class
+
+    def __call__(self, masks: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+        weights = [
+            self._part(mask, ignore_class=self._ignore_class, rng=np.random.default_rng(int(seed)))
+            for mask, seed in zip(masks, seeds, strict=True)
+        ]
+        return np.stack(weights).astype(np.float32)
 
 
 class Loader:
