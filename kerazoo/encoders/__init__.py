@@ -4,17 +4,19 @@ from pathlib import Path
 
 import keras
 
-from kerazoo.encoders import applications, convmixer, resnet
+from kerazoo.encoders import applications, convmixer, resnet, unet_contracting, vgg
 from kerazoo.encoders.applications import Application
 from kerazoo.encoders.build import build_encoder, strides
 from kerazoo.encoders.convmixer import ConvMixer
 from kerazoo.encoders.resnet import ResNet
+from kerazoo.encoders.unet_contracting import UNetContracting
+from kerazoo.encoders.vgg import VGG
 from kerazoo.pretrained import catalog
 from kerazoo.registry import Registry
 
 ENCODERS = Registry(
     "encoder",
-    {**resnet.VARIANTS, **convmixer.VARIANTS, **applications.VARIANTS},
+    {**resnet.VARIANTS, **vgg.VARIANTS, **unet_contracting.VARIANTS, **convmixer.VARIANTS, **applications.VARIANTS},
     refused={function.lower(): reason for function, reason in applications.REFUSED.items()},
 )
 
@@ -72,4 +74,4 @@ def create(
     return model
 
 
-__all__ = ["ENCODERS", "Application", "ConvMixer", "ResNet", "create", "list", "strides"]
+__all__ = ["ENCODERS", "VGG", "Application", "ConvMixer", "ResNet", "UNetContracting", "create", "list", "strides"]

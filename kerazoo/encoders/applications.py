@@ -19,6 +19,7 @@ from kerazoo.encoders.dilation import dilate
 from kerazoo.encoders.graph import IMAGE, Node, pyramid, trace, wire, without_preprocessing
 from kerazoo.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD, standardise
 from kerazoo.encoders.stem import adapt_stem
+from kerazoo.encoders.switches import check_undilated, remember_maxima
 from kerazoo.layers import CropLike, PadToMultiple, ReverseColors
 from kerazoo.types import Features, Level, Tensor
 
@@ -121,19 +122,55 @@ class Application:
                 f"{self.function}'s `output_stride` is one of {self.output_strides}, received {output_stride}."
                 + ("" if self.dilatable else " Its parallel strided branches cannot be dilated alike.")
             )
-        nodes = recorded(self)
-        taps = pyramid(nodes, SIZE)
-        if depth is not None and not 1 <= depth <= len(taps):
-            raise ValueError(f"{self.function} has 1 to {len(taps)} levels, received depth={depth}.")
-        taps = dict(list(taps.items())[:depth])
-        nodes = nodes[: 1 + max(taps.values())]
-        padded = PadToMultiple(self.pad_multiple, dtype="float32", name="s1_pad")(image)
-        outputs = wire(nodes, padded, dilate(nodes, output_stride))
+        nodes, taps = self._graph(depth)
+        outputs = wire(nodes, self._padded(image), dilate(nodes, output_stride))
         levels = []
         for stride, index in taps.items():
             kept = min(stride, output_stride)
             levels.append(Level(kept, CropLike(stride=kept, name=f"s{stride}_crop")(outputs[index], image)))
         return tuple(levels)
+
+    def with_switches(
+        self, image: Tensor, *, output_stride: int = 32, depth: int | None = None
+    ) -> tuple[Features, dict[int, Tensor]]:
+        """Wire the encoder with poolings that remember where each maximum was; VGG has such poolings only.
+
+        Args:
+            image: `(B, H, W, C)`, normalised as `preprocess` does.
+            output_stride: 32: a pooling that keeps the resolution has no switches.
+            depth: Number of levels to return, None for all.
+
+        Returns: the levels, and the switches of each pooling by the stride after it, as from `MaxPoolWithIndices`.
+
+        Raises:
+            ValueError: the family lowers the resolution by something else than max poolings that do not overlap, or
+                `output_stride` or `depth` is not one of those.
+        """
+        check_undilated(self.function, output_stride)
+        nodes, taps = self._graph(depth)
+        change, switches = remember_maxima(self.function, nodes)
+        outputs = wire(nodes, self._padded(image), change)
+        levels = tuple(
+            Level(stride, CropLike(stride=stride, name=f"s{stride}_crop")(outputs[index], image))
+            for stride, index in taps.items()
+        )
+        cropped = {
+            stride: CropLike(stride=stride, name=f"s{stride}_switches_crop")(switch, image)
+            for stride, switch in switches.items()
+        }
+        return levels, cropped
+
+    def _graph(self, depth: int | None) -> tuple[tuple[Node, ...], dict[int, int]]:
+        """The nodes that the first `depth` levels need, and the index of each level's node by its stride."""
+        nodes = recorded(self)
+        taps = pyramid(nodes, SIZE)
+        if depth is not None and not 1 <= depth <= len(taps):
+            raise ValueError(f"{self.function} has 1 to {len(taps)} levels, received depth={depth}.")
+        taps = dict(list(taps.items())[:depth])
+        return nodes[: 1 + max(taps.values())], taps
+
+    def _padded(self, image: Tensor) -> Tensor:
+        return PadToMultiple(self.pad_multiple, dtype="float32", name="s1_pad")(image)
 
     def load_pretrained(self, model: keras.Model, path: Path) -> None:
         """Copy the family's weights into an encoder built by this part.
