@@ -253,6 +253,11 @@ def _check_training_step(model: keras.Model, inputs: list[np.ndarray]) -> None:
     if not model.weights:
         return
     model.compile(keras.optimizers.SGD(1.0), loss=keras.losses.MeanSquaredError())
+    generator = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        if len(variable.shape) > 1 and not keras.ops.convert_to_numpy(variable).any():
+            # A kernel that starts at zero, as those that predict offsets do, lets no gradient through to what it reads.
+            variable.assign(generator.normal(0, 0.01, variable.shape))
     before = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
     targets = [np.ones(output.shape, "float32") for output in as_list(model.predict_on_batch(inputs))]
     model.train_on_batch(inputs, targets if len(targets) > 1 else targets[0])

@@ -1,0 +1,63 @@
+"""Path aggregation network: a feature pyramid, and a second path that takes fine features back to coarse levels.
+
+Liu et al., 2018, https://arxiv.org/abs/1803.01534: N_{i+1} = ReLU(Conv3x3(P_{i+1} + ReLU(Conv3x3(N_i, stride 2)))).
+What the paper adds for boxes (adaptive feature pooling, fully-connected fusion) has no place here. Not smp's PAN, which
+is `kerazoo.decoders.PyramidAttention`.
+"""
+
+from dataclasses import dataclass
+
+from keras import layers
+
+from kerazoo.decoders._climb import level_names
+from kerazoo.decoders._descend import descent
+from kerazoo.decoders.fpn import FPN
+from kerazoo.layers.blocks import conv
+from kerazoo.types import Features, Level, Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class PAN:
+    """Give every level of a feature pyramid the details of the levels below it.
+
+    The finest level is the pyramid's own: the second path serves heads that read several levels, such as "hypercolumn"
+    and "mlf". With "linear" it is a plain `FPN` with weights that learn nothing.
+
+    Args:
+        width: Channels of every decoded level.
+        finest_stride: Levels finer than this are left out; an encoder that starts coarser keeps all.
+        interpolation: How coarse levels grow, "bilinear" or "nearest" (the paper's).
+
+    Call: `features`, two levels or more, fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`.
+    Returns: the decoded levels, fine to coarse, all of `width` channels.
+    Raises: ValueError if an argument is not one of those, fewer than two levels are left, or a stride is no multiple of
+        the one before.
+    """
+
+    width: int = 256
+    finest_stride: int = 4
+    interpolation: str = "bilinear"
+
+    output_stride = 32
+    depth = None
+
+    def __post_init__(self):
+        self._pyramid()  # which checks the arguments
+
+    def _pyramid(self) -> FPN:
+        return FPN(width=self.width, finest_stride=self.finest_stride, interpolation=self.interpolation)
+
+    def __call__(self, features: Features) -> Features:
+        finest, *coarser = self._pyramid()(features)
+        factors = descent("PAN", (finest, *coarser))
+        _, *names = level_names((finest, *coarser))
+        decoded = [finest]
+        for (stride, lateral), factor, name in zip(coarser, factors, names, strict=True):
+            x = self._convolve(decoded[-1].tensor, strides=factor, name=f"{name}_down")
+            x = layers.Add(name=f"{name}_aggregate")([lateral, x])
+            decoded.append(Level(stride, self._convolve(x, strides=1, name=f"{name}_aggregated")))
+        return tuple(decoded)
+
+    def _convolve(self, x: Tensor, *, strides: int, name: str) -> Tensor:
+        x = conv(x, self.width, 3, strides=strides, use_bias=True, name=f"{name}_conv")
+        return layers.ReLU(name=f"{name}_relu")(x)
