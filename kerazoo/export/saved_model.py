@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerazoo.compose import without_aux
 from kerazoo.data.images import UINT16_PER_LEVEL, check_intensity_range
 from kerazoo.export.card import card
 from kerazoo.export.parity import Parity, allowed_difference, compare, example_batches
@@ -43,7 +44,8 @@ def saved_model(
     `parity.json`, the differences, and `card.md`, which says how to use it.
 
     Args:
-        model: Segmenter with one input; a model in mixed precision is rebuilt in float32.
+        model: Segmenter with one input; a model in mixed precision is rebuilt in float32, and what `segmenter(aux=True)`
+            adds is left out.
         path: Directory to make.
         rule: What counts as found; None is `DecisionRule()`.
         image_size: `(height, width)` the model was trained at: images are resized to it inside the export, antialiased,
@@ -129,7 +131,7 @@ class _Service:
         fixed = None if None in (height, width) else (height, width)
         if image_size is not None and fixed not in (None, tuple(image_size)):
             raise ValueError(f"`image_size` is {tuple(image_size)}, but the model takes images of {fixed} only.")
-        self.model, self.rule, self.input_dtype = in_float32(model), rule, input_dtype
+        self.model, self.rule, self.input_dtype = in_float32(without_aux(model)), rule, input_dtype
         self.intensity_range = intensity_range
         self.image_size = None if image_size is None else tuple(image_size)
         self.signature_size = (None, None) if image_size is not None else (height, width)

@@ -1,7 +1,8 @@
 """From a trained model to masks: batches of any sizes, tiles, flips, decision rules, whole folders."""
 
+from kerazoo.compose import without_aux
 from kerazoo.inference.decision import DecisionRule
 from kerazoo.inference.folder import predict_folder
 from kerazoo.inference.prediction import Prediction, predict, stream
 
-__all__ = ["DecisionRule", "Prediction", "predict", "predict_folder", "stream"]
+__all__ = ["DecisionRule", "Prediction", "predict", "predict_folder", "stream", "without_aux"]

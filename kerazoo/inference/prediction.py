@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerazoo.compose import without_aux
 from kerazoo.data.images import resize_image, to_byte_range, to_channels
 from kerazoo.inference.decision import DecisionRule, mask_logits, probabilities
 from kerazoo.inference.tiling import Tiling
@@ -177,7 +178,7 @@ class _Runner:
     def __init__(self, model: keras.Model, *, batch_size: int, flip: bool, size: tuple[int, int] | None):
         if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
             raise ValueError(f"`model` must be a Keras model with one input, a batch of images; received {model!r}.")
-        self.model, self.batch_size, self.flip, self.size = model, batch_size, flip, size
+        self.model, self.batch_size, self.flip, self.size = without_aux(model), batch_size, flip, size
         _, *fixed, self.channels = model.inputs[0].shape
         self.fixed = None if None in fixed else tuple(fixed)
         if size is not None and (len(size) != 2 or min(size) < 1):

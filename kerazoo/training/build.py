@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from kerazoo.data.source import Source
 
 
-def make_batches(recipe: Recipe, source: "Source", *, channels: int, train: bool) -> Any:
-    """The dataset of a source: drawn and augmented for training, else every image once in order."""
+def make_batches(
+    recipe: Recipe, source: "Source", *, channels: int, train: bool, outputs: str | keras.Model = "mask"
+) -> Any:
+    """The dataset of a source: drawn and augmented for training, else every image once in order.
+
+    `outputs` is as in `kerazoo.data.pipeline`: "mask", or the model that is trained.
+    """
     from kerazoo.data import pipeline
 
     settings = recipe.training
@@ -25,6 +30,7 @@ def make_batches(recipe: Recipe, source: "Source", *, channels: int, train: bool
         "channels": channels,
         "cache": recipe.data.cache,
         "seed": settings.seed,
+        "outputs": outputs,
     }
     if not train:
         return pipeline(source, shuffle=False, **form)
@@ -67,6 +73,7 @@ def build_model(recipe: Recipe, *, num_classes: int, channels: int) -> keras.Mod
             preprocessing=parts.preprocessing,
             output_stride=parts.output_stride,
             depth=parts.depth,
+            aux=parts.aux,
         )
     finally:
         keras.config.set_dtype_policy(precision)
@@ -78,19 +85,22 @@ def build_model(recipe: Recipe, *, num_classes: int, channels: int) -> keras.Mod
 
 def compile_model(recipe: Recipe, model: keras.Model, source: "Source", *, steps_per_epoch: int) -> None:
     """Compile with the recipe's loss and optimizer, and metrics of pixels and of images."""
-    from kerazoo import metrics
+    from kerazoo import losses, metrics
 
     common: dict[str, Any] = {"ignore_class": source.ignore_class}
     if source.num_classes == 1:
         common["threshold"] = recipe.evaluation.threshold
+    loss = make_loss(recipe, source.ignore_class)
+    measured = [
+        metrics.IoU(source.num_classes, **common),
+        metrics.ImageBalancedAccuracy(**common),
+        metrics.EmptyFalsePositivePixels(**common),
+    ]
+    aux = recipe.model.aux
     model.compile(
         optimizer=make_optimizer(recipe, steps_per_epoch),
-        loss=make_loss(recipe, source.ignore_class),
-        metrics=[
-            metrics.IoU(source.num_classes, **common),
-            metrics.ImageBalancedAccuracy(**common),
-            metrics.EmptyFalsePositivePixels(**common),
-        ],
+        loss=losses.deep_supervision(loss, model, weight=recipe.training.aux_weight) if aux else loss,
+        metrics={"mask": measured} if aux else measured,
         jit_compile=recipe.training.jit_compile,
     )
 

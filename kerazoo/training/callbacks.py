@@ -3,17 +3,21 @@
 import csv
 import json
 import math
+import re
 import shutil
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from kerazoo.types import AUX_PREFIX
+
 STATE = "kerazoo_training.json"
+_OF_ONE_OUTPUT = re.compile(rf"(val_)?(mask|{AUX_PREFIX}\w+)_loss$")  # parts of a loss that is the sum over outputs
 
 
 class Recorder(keras.callbacks.Callback):
@@ -59,7 +63,7 @@ class Recorder(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Add a row, save the last checkpoint, and the best one if this is it."""
-        logs = {name: float(value) for name, value in (logs or {}).items()}
+        logs = {name: float(value) for name, value in plain_names(logs or {}).items()}
         row = {"epoch": epoch, **logs, "learning_rate": float(np.asarray(self.model.optimizer.learning_rate))}
         improved = best_epoch([*self.rows, row], self.monitor, self.mode) == epoch
         self.rows.append(row)
@@ -244,9 +248,14 @@ class Progress(keras.callbacks.Callback):
         self.close()
 
 
+def plain_names(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """Logs with the metrics of the mask called as they are without other outputs: `val_iou` for `val_mask_iou`."""
+    return {re.sub(r"^(val_)?mask_(?!loss$)", r"\1", name): value for name, value in logs.items()}
+
+
 def _metrics(logs: Any) -> str:
     """`loss 0.1234  val_loss 0.2  val_iou 0.512 …`; of the training metrics only the loss where there is validation."""
-    logs = logs or {}
+    logs = {name: value for name, value in plain_names(logs or {}).items() if not _OF_ONE_OUTPUT.match(name)}
     validation = [name for name in logs if name.startswith("val_")]
     names = ["loss", *validation] if validation else list(logs)
     names.sort(key=lambda name: (not name.endswith("loss"), name))

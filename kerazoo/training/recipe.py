@@ -86,6 +86,7 @@ class Model(Section):
         preprocessing: Images are in 0-255, and the model normalises them as its encoder wants.
         output_stride: Stride of the encoder's coarsest level, or None for what the decoder declares.
         depth: Levels of the encoder, or None for what the decoder declares.
+        aux: Supervise every decoded level too, see `training.aux_weight`; the trained model is used without them.
     """
 
     encoder: Annotated[Part, registered("encoders")]
@@ -95,6 +96,7 @@ class Model(Section):
     preprocessing: bool = True
     output_stride: Literal[8, 16, 32] | None = None
     depth: Positive | None = None
+    aux: bool = False
 
 
 class Schedule(Section):
@@ -179,6 +181,7 @@ class Training(Section):
         monitor: The column of metrics.csv that decides which epoch is best: `loss` or a metric, of validation with
             `val_` in front.
         early_stopping: When to stop before the last epoch, or None.
+        aux_weight: With `model.aux`, what the auxiliary maps count in the loss together, where the mask counts 1.
     """
 
     epochs: Positive
@@ -193,6 +196,7 @@ class Training(Section):
     freeze: Freeze | None = None
     monitor: str = "val_iou"
     early_stopping: EarlyStopping | None = None
+    aux_weight: Annotated[float, Field(gt=0)] = 0.4
 
     @pydantic.field_validator("monitor")
     @classmethod

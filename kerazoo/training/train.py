@@ -60,10 +60,13 @@ def train(
     console.print(str(source), highlight=False, soft_wrap=True)
     split = read_split(run, source) if resume else _split(recipe, source)
     channels = recipe.data.channels or int(source[0].image.shape[-1])
-    batches = {name: make_batches(recipe, split[name], channels=channels, train=name == "train") for name in SPLITS[:2]}
     keras.utils.set_random_seed(recipe.training.seed)
     with devices(recipe.training.strategy, batch_size=recipe.training.batch_size) as count:
         model = build_model(recipe, num_classes=source.num_classes, channels=channels)
+        batches = {
+            name: make_batches(recipe, split[name], channels=channels, train=name == "train", outputs=model)
+            for name in SPLITS[:2]
+        }
         compile_model(recipe, model, source, steps_per_epoch=len(batches["train"]))
         if not resume:
             _delete(run)
