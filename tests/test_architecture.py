@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "losses": {"labels"} | BASE,
     "metrics": {"labels"} | BASE,
     "optimizers": BASE,
+    "pairs": {"decoders", "encoders"} | BASE,
     "compose": {"layers"} | PARTS | BASE,
     "transfer": {"compose", "layers"} | PARTS | BASE,
     "pretrained.convert": {"pretrained", "layers"} | MODELS | BASE,
