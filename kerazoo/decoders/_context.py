@@ -12,12 +12,12 @@ ASPP_RATES = (6, 12, 18)
 """Dilations at stride 16 (Chen et al., 2017, https://arxiv.org/abs/1706.05587, section 4.2)."""
 
 
-def check_rates(owner: str, rates: Sequence[int], *, name: str = "rates") -> None:
-    """Raise ValueError unless `rates` are dilations, at least one."""
-    if not rates:
-        raise ValueError(f"{owner}'s `{name}` must have at least one dilation, received {rates!r}.")
-    for rate in rates:
-        check_whole(owner, name, rate)
+def check_wholes(owner: str, name: str, values: Sequence[int]) -> None:
+    """Raise ValueError unless `values` are whole numbers of at least 1, at least one of them."""
+    if not values:
+        raise ValueError(f"{owner}'s `{name}` must have at least one number, received {values!r}.")
+    for value in values:
+        check_whole(owner, name, value)
 
 
 def aspp_rates(stride: int) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_fraction, check_whole
-from kerazoo.decoders._context import aspp_rates, check_rates
+from kerazoo.decoders._context import aspp_rates, check_wholes
 from kerazoo.layers import ASPP, Resize
 from kerazoo.layers.blocks import conv_norm_act
 from kerazoo.types import Features, Level
@@ -62,7 +62,7 @@ class DeepLabV3Plus:
         check_fraction("DeepLabV3Plus", "dropout", self.dropout)
         if self.rates is not None:
             object.__setattr__(self, "rates", tuple(self.rates))
-            check_rates("DeepLabV3Plus", self.rates)
+            check_wholes("DeepLabV3Plus", "rates", self.rates)
 
     def __call__(self, features: Features) -> Features:
         *finer, (stride, x) = features
