@@ -76,11 +76,7 @@ def segmenter(
         TypeError: a part is of another kind than its place asks for.
         FileNotFoundError: there is no file at `weights`.
     """
-    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 1:
-        raise ValueError(
-            "`num_classes` must be 1 (one sigmoid logit) or the number of classes with the background, received "
-            f"{num_classes!r}."
-        )
+    _check_num_classes(num_classes)
     image_shape = check_image_shape(image_shape)
     decoder = _part(DECODERS, decoder)
     head = _part(HEADS, head)
@@ -106,12 +102,7 @@ def segmenter(
         )
         x, multiple = image, max(strides) if pad else 1
     else:
-        part = ENCODERS[encoder] if isinstance(encoder, str) else encoder
-        if not callable(getattr(part, "preprocess", None)):
-            raise TypeError(
-                f"`encoder` must be a name of kerazoo.encoders.list(), a part of that registry or a model with "
-                f"`pyramid_outputs`; received {encoder!r}."
-            )
+        part = _encoder_part(encoder)
         x = part.preprocess(image) if preprocessing else image
         multiple = part.pad_multiple if pad else 1
         if margin and hasattr(part, "mirrored"):
@@ -134,7 +125,7 @@ def segmenter(
     tensors = _as_list(encoder_model(seen))
     features = _levels(strides, tensors[: len(strides)])
     switches = dict(zip(switch_strides, tensors[len(strides) :], strict=True))
-    decoded = _sub_model("decoder", decoder, features, switches)
+    decoded = _sub_model("decoder", decoder, features, switches if wants_switches else None)
     (level,) = _sub_model("head", lambda levels: (head(levels, num_classes=num_classes),), decoded)
     maps = {"": level}
     if aux:
@@ -151,6 +142,50 @@ def segmenter(
     if label_head:
         outputs["label"] = _label_logits(features[-1], num_classes)
     return keras.Model(image, outputs if len(outputs) > 1 else outputs["mask"], name=name)
+
+
+def classifier(
+    encoder: Any,
+    *,
+    num_classes: int,
+    weights: str | Path | None = None,
+    image_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: bool = True,
+    name: str = "classifier",
+) -> keras.Model:
+    """Assemble a classifier of whole images: an encoder, and the label head of a segmenter.
+
+    The sub-models are called `encoder` and `label_head`. Train it on `kerazoo.data.pipeline(…, outputs="label")` with
+    `keras.losses.BinaryCrossentropy(from_logits=True)`; `kerazoo.inference.TwoStage` puts it before a segmenter.
+
+    Args:
+        encoder: As in `segmenter`.
+        num_classes: 1 for one sigmoid logit, whether there is foreground; K >= 2 for K sigmoid logits, class 0 whether
+            the image is empty and the others whether they are shown.
+        weights: As in `segmenter`.
+        image_shape: As in `segmenter`.
+        preprocessing: As in `segmenter`.
+        name: Name of the model.
+
+    Returns: a `keras.Model` from `(B, H, W, C)` images to logits `(B, num_classes)`, float32.
+
+    Raises:
+        ValueError: the encoder is unknown (near matches are named), or an argument does not fit it.
+        TypeError: `encoder` is no encoder.
+        FileNotFoundError: there is no file at `weights`.
+    """
+    _check_num_classes(num_classes)
+    image_shape = check_image_shape(image_shape)
+    image = keras.Input(image_shape, name="image")
+    x = image
+    if hasattr(encoder, "pyramid_outputs"):
+        encoder_model, strides = _outside_encoder(encoder, image_shape, weights=weights, depth=None, pad=False)
+    else:
+        part = _encoder_part(encoder)
+        x = part.preprocess(image) if preprocessing else image
+        encoder_model, strides = build_encoder(part, image_shape=image_shape, weights=weights)
+    coarsest = _levels(strides, encoder_model(x))[-1]
+    return keras.Model(image, _label_logits(coarsest, num_classes), name=name)
 
 
 def without_aux(model: keras.Model) -> keras.Model:
@@ -179,6 +214,24 @@ def _part(registry: Registry, part: Any) -> Any:
             f"kerazoo.{registry.kind}s.create({registry.list()[0]!r}); received {part!r}."
         )
     return part
+
+
+def _encoder_part(encoder: Any) -> Any:
+    part = ENCODERS[encoder] if isinstance(encoder, str) else encoder
+    if not callable(getattr(part, "preprocess", None)):
+        raise TypeError(
+            f"`encoder` must be a name of kerazoo.encoders.list(), a part of that registry or a model with "
+            f"`pyramid_outputs`; received {encoder!r}."
+        )
+    return part
+
+
+def _check_num_classes(num_classes: Any) -> None:
+    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 1:
+        raise ValueError(
+            "`num_classes` must be 1 (one sigmoid logit) or the number of classes with the background, received "
+            f"{num_classes!r}."
+        )
 
 
 def _reads_num_classes(part: Any) -> bool:
@@ -233,7 +286,7 @@ def _sub_model(name: str, part: Any, features: Features, switches: Mapping[int, 
         stride: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=f"{name}_switches{stride}")
         for stride, tensor in (switches or {}).items()
     }
-    outputs: Features = part(inputs, maps) if maps else part(inputs)
+    outputs: Features = part(inputs) if switches is None else part(inputs, maps)
     model = keras.Model(
         [*(level.tensor for level in inputs), *maps.values()], [level.tensor for level in outputs], name=name
     )

@@ -57,8 +57,9 @@ def unpoolings(
             coarser = level.stride
     if not pairs:
         raise ValueError(
-            f"{owner} starts by unpooling the coarsest level: strides {[level.stride for level in features]} and "
-            f"switches at {sorted(switches)} have no pooling from {features[-1].stride // 2} to {features[-1].stride}."
+            f"{owner} starts by unpooling the coarsest level, to half its stride: strides "
+            f"{[level.stride for level in features]} with switches at {sorted(switches)} do not allow it. "
+            "Take more levels."
         )
     if convolutions is None:
         convolutions = [2 if level.stride <= 2 else 3 for level, _ in pairs]
