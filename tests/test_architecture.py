@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 NESTED = ("pretrained.convert",)
+LAZY = ("__init__.py", "pretrained/__init__.py")  # import on first use, and name it all for type checkers
 MAX_LINES = {"kerazoo": 400, "benchmarks": 400, "docs": 400, "tests": 500}
 MAY_RESIZE = ("layers/resize.py", "data/", "export/saved_model.py")  # a layer of ours; images outside the model
 
@@ -80,7 +81,7 @@ def test_the_table_has_no_circles():
 
 
 def test_dependencies_go_one_way():
-    found = [fault for path, tree in modules() if path != "__init__.py" for fault in crossings(path, tree)]
+    found = [fault for path, tree in modules() if path not in LAZY for fault in crossings(path, tree)]
     assert found == []
 
 

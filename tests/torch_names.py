@@ -34,13 +34,3 @@ def resnet_module(layer: str) -> str:
     """timm's and torchvision's module of a layer of `kerazoo.encoders.ResNet`."""
     layer = layer.replace("downsample_conv", "downsample.0").replace("downsample_bn", "downsample.1")
     return re.sub(r"^(layer\d)_(\d+)_", r"\1.\2.", layer)
-
-
-def smp_unet_module(layer: str) -> str:
-    """smp's module of a layer of ResNet + UNet(concat) + Linear."""
-    if layer == "h_logits":
-        return "segmentation_head.0"
-    if match := re.fullmatch(r"d(\d+)_fuse(\d)_(conv|bn)", layer):
-        block = {"16": 0, "8": 1, "4": 2, "2": 3, "1": 4}[match[1]]
-        return f"decoder.blocks.{block}.conv{match[2]}.{0 if match[3] == 'conv' else 1}"
-    return f"encoder.{resnet_module(layer)}"

@@ -32,14 +32,25 @@ def basic_block(
 
 
 def bottleneck(
-    x: Tensor, width: int, *, strides: int, dilations: tuple[int, int], project: bool, squeeze_excite: bool, name: str
+    x: Tensor,
+    width: int,
+    *,
+    strides: int,
+    dilations: tuple[int, int],
+    project: bool,
+    squeeze_excite: bool,
+    stride_first: bool = False,
+    name: str,
 ) -> Tensor:
-    """1x1, 3x3, 1x1 convolutions around a residual; the output has `4 * width` channels."""
+    """1x1, 3x3, 1x1 convolutions around a residual, `strides` in the second, or, as in v1, the first of them.
+
+    The output has `4 * width` channels.
+    """
     shortcut = _shortcut(x, 4 * width, strides=strides, name=name) if project else x
-    x = conv(x, width, 1, name=f"{name}_conv1")
+    x = conv(x, width, 1, strides=strides if stride_first else 1, name=f"{name}_conv1")
     x = norm(x, name=f"{name}_bn1")
     x = layers.ReLU(name=f"{name}_relu1")(x)
-    x = conv(x, width, 3, strides=strides, dilation=dilations[0], name=f"{name}_conv2")
+    x = conv(x, width, 3, strides=1 if stride_first else strides, dilation=dilations[0], name=f"{name}_conv2")
     x = norm(x, name=f"{name}_bn2")
     x = layers.ReLU(name=f"{name}_relu2")(x)
     x = conv(x, 4 * width, 1, name=f"{name}_conv3")
@@ -113,6 +124,11 @@ class ResNet:
         """Names in torchvision and timm of what comes after the first `depth` levels."""
         return tuple(f"layer{stage}" for stage in range(depth, 1 + len(self.depths)))
 
+    def pool(self, x: Tensor) -> Tensor:
+        """The max pooling of the stem; values are not negative, so the zeros around never win."""
+        x = layers.ZeroPadding2D(1, name="maxpool_pad")(x)
+        return layers.MaxPooling2D(3, strides=2, name="maxpool")(x)
+
     def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:
         if output_stride not in self.output_strides:
             raise ValueError(f"A ResNet's `output_stride` is one of {self.output_strides}, received {output_stride}.")
@@ -120,8 +136,7 @@ class ResNet:
         x = norm(x, name="bn1")
         x = layers.ReLU(name="relu1")(x)
         levels = [Level(2, x)]
-        x = layers.ZeroPadding2D(1, name="maxpool_pad")(x)  # values are not negative, so zeros never win
-        x = layers.MaxPooling2D(3, strides=2, name="maxpool")(x)
+        x = self.pool(x)
         stride, dilation, channels = 4, 1, self.stem_width
         for stage, (blocks, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
             if depth is not None and len(levels) == depth:

@@ -26,8 +26,8 @@ SUFFIXES = (".safetensors", *PICKLED)
 WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
 """Keys under which training scripts put the tensors of a checkpoint."""
 
-PREFIXES = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put before every name."""
+PREFIXES = ("module.", "_orig_mod.", "model.")
+"""What DataParallel, torch.compile and training modules put before every name."""
 
 BOOKKEEPING = ("num_batches_tracked", "*.num_batches_tracked")
 """Tensors of PyTorch that no layer computes with."""
@@ -40,7 +40,7 @@ NORMALISATION = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean
 Shape = tuple[int, ...]
 
 
-def read(path: str | Path) -> Mapping[str, np.ndarray]:
+def read(path: str | Path) -> "Tensors":
     """Open the tensors of a PyTorch checkpoint.
 
     Args:
@@ -60,10 +60,28 @@ def read(path: str | Path) -> Mapping[str, np.ndarray]:
         raise ValueError(f"{path.name}: tensors are read from files that end in {', '.join(SUFFIXES)}.")
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {str(path)!r}.")
-    tensors = _SafetensorsFile(path) if path.suffix == ".safetensors" else Tensors(_unpickle(path))
+    if path.suffix == ".safetensors":
+        return _without_prefixes(_SafetensorsFile(path))
+    return from_state(_unpickle(path), source=path.name)
+
+
+def from_state(state: Mapping[str, Any], *, source: str = "the state dict") -> "Tensors":
+    """Take the tensors of a state dict, or of a checkpoint that holds one, as `read` does.
+
+    Args:
+        state: Names to NumPy arrays or PyTorch tensors, or a mapping with one such mapping under a key of `WRAPPERS`.
+        source: What to call it in errors.
+
+    Raises:
+        ValueError: there is no state dict, or several.
+    """
+    return _without_prefixes(Tensors(_unwrapped(state, source)))
+
+
+def _without_prefixes(tensors: "Tensors") -> "Tensors":
     for prefix in PREFIXES:
         if tensors and all(name.startswith(prefix) for name in tensors):
-            tensors = _Renamed(tensors, {name.removeprefix(prefix): name for name in tensors})
+            tensors = tensors.renamed(lambda name, prefix=prefix: name.removeprefix(prefix))
     return tensors
 
 
@@ -92,7 +110,11 @@ class Tensors(Mapping[str, np.ndarray]):
 
     def shape(self, name: str) -> Shape:
         """Shape of a tensor, without reading it."""
-        return tuple(int(n) for n in np.shape(self._state[name]))
+        return tuple(int(n) for n in self._state[name].shape)
+
+    def renamed(self, new_name: Callable[[str], str]) -> "Tensors":
+        """The same tensors under the names that a function makes of theirs."""
+        return _Renamed(self, {new_name(name): name for name in self})
 
 
 class _SafetensorsFile(Tensors):
@@ -155,7 +177,7 @@ def _unpickle(path: Path) -> Mapping[str, Any]:
 
 
 def _unwrapped(state: Any, source: str) -> Mapping[str, Any]:
-    if isinstance(state, Mapping) and state and all(hasattr(value, "detach") for value in state.values()):
+    if isinstance(state, Mapping) and state and all(hasattr(value, "shape") for value in state.values()):
         return state
     keys = [str(key) for key in state] if isinstance(state, Mapping) else []
     inside = [key for key in keys if key in WRAPPERS and isinstance(state[key], Mapping)]
@@ -269,7 +291,7 @@ def assign(
         ValueError: tensors are missing, unexpected, or of another shape. All of them are listed, `SHOWN` at most of
             each kind, with both shapes and the nearest names.
     """
-    tensors = tensors if isinstance(tensors, Tensors) else Tensors(tensors)
+    tensors = tensors if isinstance(tensors, Tensors) else from_state(tensors, source=source)
     wanted = _places(model, module_of)
     stem = next((name for name, place in wanted.items() if len(place.shape) == 4), None) if fit_stem else None
 
