@@ -2,6 +2,9 @@
 
 Keras's `UpSampling2D` and `ops.image.resize` compare the size in Python and so fail in a `tf.function` whose sizes are
 unknown. On the TensorFlow backend this layer calls the resizing kernels directly; elsewhere sizes are always known.
+What XLA makes of TensorFlow's bilinear kernel is wrong for some sizes (4 to 12 rows, 16 to 48, 5 to 9): it computes the
+row below a position and the weight of that row apart, and where the position is a whole number they can round to
+different sides. Under XLA, and where Keras has no kernel, both come out of one matrix.
 """
 
 from typing import Any
@@ -62,11 +65,13 @@ class Resize(keras.layers.Layer):
         source = inputs.shape[1:3]
         if isinstance(height, int) and isinstance(width, int) and tuple(source) == (height, width):
             return inputs
-        if keras.backend.backend() == "tensorflow":
+        tensorflow = keras.backend.backend() == "tensorflow"
+        no_kernel = _under_xla() if tensorflow else self.align_corners
+        if no_kernel and self.interpolation == "bilinear":
+            return _multiply(inputs, height, width, align_corners=self.align_corners)
+        if tensorflow:
             return self._resize_tensorflow(inputs, height, width)
-        if not self.align_corners:
-            return ops.image.resize(inputs, (height, width), interpolation=self.interpolation)
-        return _resize_axis(_resize_axis(inputs, height, axis=1), width, axis=2)
+        return ops.image.resize(inputs, (height, width), interpolation=self.interpolation)
 
     def _target(self, shape, like_shape) -> tuple[Any, Any]:
         if like_shape is not None:
@@ -107,13 +112,29 @@ class Resize(keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
-def _resize_axis(x: Tensor, size: int, *, axis: int) -> Tensor:
-    """Bilinear resizing of one axis with coinciding corners."""
-    n = x.shape[axis]
-    position = ops.arange(size, dtype="float32") * ((n - 1) / max(size - 1, 1))
-    lower = ops.floor(position)
-    weight = ops.cast(ops.reshape(position - lower, (-1,) + (1,) * (3 - axis)), x.dtype)
-    lower = ops.cast(lower, "int32")
-    upper = ops.minimum(lower + 1, n - 1)
-    below = ops.take(x, lower, axis=axis)
-    return below + weight * (ops.take(x, upper, axis=axis) - below)
+def _under_xla() -> bool:
+    """Whether XLA will compile what TensorFlow is tracing now."""
+    import tensorflow as tf
+    from tensorflow.python.ops import control_flow_util
+
+    graph = tf.compat.v1.get_default_graph()
+    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(graph)
+
+
+def _multiply(x: Tensor, height: Any, width: Any, *, align_corners: bool) -> Tensor:
+    """Bilinear resizing of `(B, h, w, C)` by a matrix per axis."""
+    rows, columns = ops.shape(x)[1:3]
+    x = ops.einsum("Ww,bhwc->bhWc", _weights(columns, width, align_corners, x.dtype), x)
+    return ops.einsum("Hh,bhwc->bHwc", _weights(rows, height, align_corners, x.dtype), x)
+
+
+def _weights(n: Any, size: Any, align_corners: bool, dtype: str) -> Tensor:
+    """`(size, n)`: what each of `n` rows contributes to each of `size` rows."""
+    source, target = ops.cast(n, "float32"), ops.cast(size, "float32")
+    rows = ops.cast(ops.arange(size), "float32")
+    if align_corners:
+        position = rows * ((source - 1) / ops.maximum(target - 1, 1))
+    else:
+        position = ops.clip((rows + 0.5) * (source / target) - 0.5, 0, source - 1)
+    distance = ops.abs(ops.expand_dims(position, 1) - ops.cast(ops.arange(n), "float32"))
+    return ops.cast(ops.relu(1 - distance), dtype)
