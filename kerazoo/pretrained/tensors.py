@@ -306,7 +306,8 @@ def assign(
             if not fits:
                 misshapen.append(name)
     if missing or unexpected or misshapen:
-        raise ValueError(_misfit(model, source, tensors, wanted, missing, unexpected, misshapen))
+        theirs = {name: tensors.shape(name) for name in tensors}
+        raise ValueError(_misfit(model, source, wanted, theirs, missing, unexpected, misshapen))
 
     for name, place in wanted.items():
         if name in tensors:
@@ -328,39 +329,32 @@ def _without_channels(shape: Shape) -> Shape:
 def _misfit(
     model: keras.Model,
     source: str,
-    tensors: Tensors,
     wanted: Mapping[str, _Place],
+    theirs: Mapping[str, Shape],
     missing: list[str],
     unexpected: list[str],
     misshapen: list[str],
 ) -> str:
     """The one error of `assign`: every tensor that does not fit, both shapes, and what it may have been meant for."""
+    ours = {name: place.shape for name, place in wanted.items()}
+    free = {name: ours[name] for name in missing} or ours
+    spare = {name: theirs[name] for name in unexpected} or theirs
 
-    def in_model(name):
-        return f"{name} {wanted[name].shape}"
+    def unexpected_line(name):
+        return f"{name} {theirs[name]}{_nearest(name, theirs[name], 'the model has', free)}"
 
-    def in_file(name):
-        return f"{name} {tensors.shape(name)}"
+    def missing_line(name):
+        return f"{name} {ours[name]}{_nearest(name, ours[name], 'there is', spare)}"
+
+    def misshapen_line(name):
+        return f"{name} {theirs[name]}, the model wants {ours[name]} for {wanted[name].variable.path}"
 
     parts = [f"The tensors of {source} do not fit the model {model.name!r}."]
-    lists = [
-        (
-            "not in the model",
-            unexpected,
-            lambda name: in_file(name) + _nearest(name, missing or list(wanted), "the model has", in_model),
-        ),
-        (
-            "missing",
-            missing,
-            lambda name: in_model(name) + _nearest(name, unexpected or list(tensors), "there is", in_file),
-        ),
-        (
-            "of another shape",
-            misshapen,
-            lambda name: f"{in_file(name)}, the model wants {wanted[name].shape} for {wanted[name].variable.path}",
-        ),
-    ]
-    for what, names, line in lists:
+    for what, names, line in (
+        ("not in the model", unexpected, unexpected_line),
+        ("missing", missing, missing_line),
+        ("of another shape", misshapen, misshapen_line),
+    ):
         if names:
             parts.append(f"{len(names)} {what}:")
             parts += [f"  {line(name)}" for name in names[:SHOWN]]
@@ -369,6 +363,8 @@ def _misfit(
     return "\n".join(parts)
 
 
-def _nearest(name: str, names: list[str], what: str, describe: Callable[[str], str]) -> str:
-    near = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
-    return f" ({what} {', '.join(describe(match) for match in near)})" if near else ""
+def _nearest(name: str, shape: Shape, what: str, others: Mapping[str, Shape]) -> str:
+    """The two nearest names of others, those of the same shape first."""
+    near = difflib.get_close_matches(name, others, n=4, cutoff=0.6)
+    near.sort(key=lambda other: others[other] != shape)
+    return f" ({what} {', '.join(f'{other} {others[other]}' for other in near[:2])})" if near else ""
