@@ -84,6 +84,26 @@ def losses_on_empty_images() -> str:
     return _table(("loss", "says nothing is there (p = 0.002)", "undecided (p = 0.5)", "says all is (p = 0.998)"), rows)
 
 
+def weights() -> str:
+    """Table of the catalog of pretrained weights: one line per file, the default of an encoder in bold."""
+    from kerazoo.pretrained import catalog
+
+    rows = []
+    for record in catalog.records():
+        default = catalog.find(record.arch, catalog.IMAGENET) is record
+        size = "" if record.top1_size is None else f" at {record.top1_size}"
+        rows.append(
+            (
+                f"**`{record.name}`**" if default else f"`{record.name}`",
+                record.origin,
+                ", then ".join(record.training_data),
+                "" if record.top1 is None else f"{record.top1:.1f}{size}",
+                record.licence,
+            )
+        )
+    return _table(('weights (bold: what "imagenet" means)', "from", "trained on", "top-1 in %", "licence"), rows)
+
+
 def _fields(section: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """Rows of a section of the recipe, and of the sections inside it."""
     from kerazoo.training.recipe import Part
@@ -135,6 +155,7 @@ TABLES = {
     "commands": commands,
     "recipe": recipe,
     "losses_on_empty_images": losses_on_empty_images,
+    "weights": weights,
 }
 
 if __name__ == "__main__":

@@ -83,8 +83,14 @@ def demo(
 @app.command()
 def models(
     pattern: Annotated[str, typer.Argument(help="Shell-style pattern of names, such as 'resnet*'.")] = "*",
+    weights: Annotated[
+        bool, typer.Option("--weights", help="List the pretrained weights of encoders instead.")
+    ] = False,
 ) -> None:
     """List encoders, decoders and heads; any encoder goes with any decoder and any head."""
+    if weights:
+        _console().print(_weights(pattern))
+        return
     _load_keras()
     import kerazoo as kz
 
@@ -235,6 +241,30 @@ def report(run: RunArgument) -> None:
     from kerazoo.report import html
 
     _console().print(f"report: {html.write(run)}", highlight=False, soft_wrap=True)
+
+
+def _weights(pattern: str) -> Any:
+    """Table of the pretrained weights of the encoders that match a pattern, or of weights such as "*.tv_in1k"."""
+    from rich.table import Table
+
+    from kerazoo.pretrained import catalog, download
+
+    records = catalog.records(pattern if "." in pattern else f"{pattern}.*")
+    if not records:
+        raise ValueError(f"No pretrained weights match {pattern!r}. `kerazoo models --weights` lists all.")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("weights", "top-1 %", "licence", "default", "cached"):
+        table.add_column(heading)
+    for record in records:
+        default = catalog.find(record.arch, catalog.IMAGENET) is record
+        table.add_row(
+            record.name,
+            "" if record.top1 is None else f"{record.top1:.1f}",
+            record.licence,
+            "yes" if default else "",
+            "yes" if (download.cache_directory() / record.name / record.file).exists() else "",
+        )
+    return table
 
 
 def _load_keras() -> None:

@@ -19,7 +19,7 @@ WEIGHTS_SUFFIX = ".weights.h5"
 CLASSIFIER_SUFFIX = ".h5"
 """Ending of the files of keras.applications, such as vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5."""
 
-CLASSIFIERS = ("fc.*", "head.*", "classifier.*", "last_linear.*")
+CLASSIFIERS = ("fc.*", "head.*", "pre_logits.*", "classifier.*", "last_linear.*")
 """What PyTorch's checkpoints of classifiers hold beyond the encoder: timm, torchvision and pretrained-models."""
 
 

@@ -3,20 +3,21 @@
 import difflib
 import fnmatch
 
-from kerazoo.pretrained.record import Record
 from kerazoo.pretrained.origins import keras, smp, timm, torchvision
+from kerazoo.pretrained.record import Record
 
 IMAGENET = "imagenet"
 """Name under which every encoder's default weights are asked for."""
 
-RECORDS = {record.name: record for module in (smp, timm, torchvision, keras) for record in module.RECORDS}
+ORIGINS = (smp, timm, torchvision, keras)
+RECORDS = {record.name: record for origin in ORIGINS for record in origin.RECORDS}
 
 DEFAULTS = {
-    **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), "smp_imagenet"),
+    **{record.arch: record.tag for record in smp.RECORDS if record.tag == "smp_imagenet"},
     "seresnet50": "a1_in1k",
 }
-"""What "imagenet" means for encoders with several weights: smp's, which are torchvision's first set at a fixed commit
-and the start of most published segmentation models; without them timm's own default. An encoder with one set has it."""
+"""What "imagenet" means for encoders with several weights: smp's, which are torchvision's first set at a fixed commit,
+so that a model starts where smp's does; without them timm's own default. An encoder with one set of weights has it."""
 
 REFUSED = {
     "resnet34.ra4_e3600_r224_in1k": (

@@ -1,7 +1,7 @@
 """Files of timm on the Hugging Face Hub.
 
-Names, licences, image sizes and preprocessing are those of timm 1.0.31 (`timm/models/resnet.py` and `convmixer.py`,
-`default_cfgs`), the top-1 of its `results/results-imagenet.csv` at 0173a13; resnet34.tv_in1k is not in that file.
+Names, licences, image sizes and preprocessing are those of timm 1.0.31 (`timm/models/resnet.py`, `convmixer.py` and
+`vgg.py`, `default_cfgs`), the top-1 of its `results/results-imagenet.csv` at 0173a13, which lacks resnet34.tv_in1k.
 timm's sources pin no commits and name no hashes of these files.
 """
 
@@ -99,4 +99,10 @@ RECORDS = (
     _record("convmixer_768_32.in1k", top1=80.168, licence="mit"),
     _record("convmixer_1024_20_ks9_p14.in1k", top1=76.936, licence="mit"),
     _record("convmixer_1536_20.in1k", top1=81.362, licence="mit"),
+    _record("vgg11.tv_in1k", top1=69.022, licence="bsd-3-clause"),
+    _record("vgg11_bn.tv_in1k", top1=70.382, licence="bsd-3-clause"),
+    _record("vgg13.tv_in1k", top1=69.932, licence="bsd-3-clause"),
+    _record("vgg13_bn.tv_in1k", top1=71.588, licence="bsd-3-clause"),
+    _record("vgg16_bn.tv_in1k", top1=73.37, licence="bsd-3-clause"),
+    _record("vgg19_bn.tv_in1k", top1=74.216, licence="bsd-3-clause"),
 )
