@@ -14,7 +14,6 @@ from kerazoo.encoders import VGG
 from kerazoo.encoders.switches import build_encoder_with_switches
 from kerazoo.types import Level
 
-pytestmark = pytest.mark.backends
 GOLDEN = Path(__file__).parent / "golden"
 WIDTHS = (4, 5, 6, 7, 8)
 TINY_VGG = VGG(depths=(1, 1, 2, 1, 1), widths=WIDTHS)
@@ -38,7 +37,7 @@ def composed(decoder, **options):
 @pytest.mark.parametrize(
     ("name", "decoder", "seed", "size"),
     [
-        ("segnet", SegNet(), 11, (64, 96)),
+        pytest.param("segnet", SegNet(), 11, (64, 96), marks=pytest.mark.backends),
         ("deconvnet", DeconvNet(fc_width=9, convolutions=(2,) * 5), 11, (64, 96)),
         (
             "deconvnet_valid",
@@ -92,8 +91,16 @@ def test_keras_vgg_has_switches_and_the_same_levels_as_without(depth):
     assert strides == (1, 2, 4, 8, 16, 32)[:depth]
 
 
-@pytest.mark.parametrize("decoder", [SegNet(), DeconvNet(fc_width=4)], ids=["segnet", "deconvnet"])
-@pytest.mark.parametrize("options", [{}, {"pad": False}, {"depth": 4}, {"image_shape": (45, 67, 3)}], ids=str)
+@pytest.mark.parametrize(
+    ("decoder", "options"),
+    [
+        (SegNet(), {}),
+        (SegNet(), {"pad": False, "depth": 4}),
+        (SegNet(), {"image_shape": (45, 67, 3)}),
+        (DeconvNet(fc_width=4), {"pad": False}),
+    ],
+    ids=str,
+)
 def test_logits_have_the_size_of_the_image(decoder, options):
     model = composed(decoder, **options)
     for size in ((45, 67), (32, 64)) if "image_shape" not in options else ((45, 67),):
@@ -144,11 +151,11 @@ def test_segnet_has_the_papers_parameters():
 
 
 def test_deconvnet_has_the_papers_parameters():
-    """About 252 million, nearly all in the middle; built with 8 fully connected channels, whose count is the formula."""
+    """About 252 million, nearly all in the middle; built with 8 fully connected channels, by the same formula."""
 
     def by_hand(fc):
         middle = 2 * 7 * 7 * 512 * fc + fc * fc + 4 * (fc + fc + 512)
-        up = [(512, 512)] * 5 + [(512, 256)] + [(256, 256)] * 2 + [(256, 128), (128, 128), (128, 64)]
+        up = [(512, 512)] * 5 + [(512, 256), (256, 256), (256, 256), (256, 128), (128, 128), (128, 64)]
         up += [(64, 64)] * 2
         return middle + sum(9 * a * b + 4 * b for a, b in up)
 
@@ -174,8 +181,8 @@ def test_deconvnet_has_the_papers_parameters():
             "'resnet18' does not say where the maxima",
         ),
         (
-            lambda: kz.segmenter("mobilenetv2", "deconvnet", "linear", num_classes=2),
-            "MobileNetV2 has no max-pool switches: 'Conv1' lowers the resolution.*'vgg16'",
+            lambda: kz.segmenter("mobilenet", "deconvnet", "linear", num_classes=2),
+            "MobileNet has no max-pool switches: 'conv1' lowers the resolution.*'vgg16'",
         ),
         (lambda: composed("segnet", output_stride=16), "switches at `output_stride` 32 only, received 16"),
         (lambda: composed(SegNet(convolutions=(3, 3))), r"poolings to strides \[2, 4, 8, 16, 32\], .*=\(3, 3\)"),
@@ -204,13 +211,13 @@ def test_backbones_from_outside_have_no_switches():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="SavedModel is TensorFlow's")
-@pytest.mark.parametrize("decoder", [SegNet(), "unet_original"], ids=["segnet", "unet_original"])
+@pytest.mark.parametrize("decoder", ["segnet", pytest.param("unet_original", marks=pytest.mark.slow)])
 def test_export_takes_every_size(tmp_path, decoder):
     import tensorflow as tf
 
     model = composed(decoder)
     model.export(tmp_path / "model", verbose=False)
-    serve = tf.saved_model.load(tmp_path / "model").serve
+    loaded = tf.saved_model.load(tmp_path / "model")
     for size in ((45, 67), (64, 32)):
         x = image(6, (1, *size, 3))
-        np.testing.assert_allclose(serve(x), model.predict_on_batch(x), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(loaded.serve(x), model.predict_on_batch(x), rtol=1e-4, atol=1e-4)
