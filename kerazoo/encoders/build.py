@@ -161,7 +161,10 @@ def _stride(size: list[int], rows: tuple[int, ...]) -> int:
     least = max(-(-n // r) for n, r in sides)
     most = min((n - 1) // (r - 1) if r > 1 else 2 * n for n, r in sides)
     if least > most:
-        raise ValueError(f"An encoder's output is {rows} for an image of {tuple(size)}: that is no exact stride.")
+        raise ValueError(
+            f"An encoder's output is {rows} for an image of {tuple(size)}: that is no exact stride. Where a family has "
+            'the choice (KerasHub\'s CSPNet: stem_padding="same"), take the padding that keeps strides exact.'
+        )
     return next((s for s in range(least, most + 1) if s & (s - 1) == 0), least)
 
 
@@ -186,7 +189,8 @@ def pyramid_features(
     Returns: a model named "encoder" with the list of levels, fine to coarse, and their strides.
 
     Raises:
-        ValueError: the backbone takes another number of channels than `image_shape` has, or was built for another size.
+        ValueError: the backbone takes another number of channels than `image_shape` has, was built for another size or
+            for one that its strides do not divide, or has outputs that are no maps or have no exact stride.
     """
     shape = check_image_shape(image_shape)
     channels = backbone.input_shape[-1]
@@ -194,16 +198,27 @@ def pyramid_features(
         raise ValueError(
             f"The backbone {backbone.name!r} takes {channels} channels, image_shape={image_shape} has {shape[2]}."
         )
-    outputs = list(backbone.pyramid_outputs.values())
-    pyramid = keras.Model(backbone.inputs, outputs, name="pyramid")
+    for name, output in backbone.pyramid_outputs.items():
+        if len(output.shape) != 4:
+            raise ValueError(
+                f"The backbone {backbone.name!r} has no maps: {name!r} is {tuple(output.shape)}, and levels are "
+                "(batch, height, width, channels). Reshape the tokens of a vision transformer first."
+            )
+    pyramid = keras.Model(backbone.inputs, list(backbone.pyramid_outputs.values()), name="pyramid")
     levels = sorted(
         (Level(stride, position) for position, stride in enumerate(strides(pyramid))), key=lambda level: level.stride
     )
+    built_for = backbone.input_shape[1:3]
+    if any(n is not None and n % level.stride for n in built_for for level in levels):
+        raise ValueError(
+            f"The backbone {backbone.name!r} was built for images of {built_for}, which its strides do not divide. "
+            "Build it for a multiple of 32, or for any size."
+        )
     shape = padded_shape(shape, levels[-1].stride if pad else 1)
-    for built, wanted in zip(backbone.input_shape[1:3], shape[:2], strict=True):
+    for built, wanted in zip(built_for, shape[:2], strict=True):
         if built is not None and built != wanted:
             raise ValueError(
-                f"The backbone {backbone.name!r} was built for images of {backbone.input_shape[1:3]}, and would get "
+                f"The backbone {backbone.name!r} was built for images of {built_for}, and would get "
                 f"{shape[:2]}. Pass image_shape={backbone.input_shape[1:]}, or build it for any size."
             )
     image = keras.Input(shape, name="image")
