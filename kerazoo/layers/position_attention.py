@@ -21,7 +21,7 @@ class PositionAttention(keras.layers.Layer):
     Returns: `(B, H, W, C)`, dtype of the layer.
 
     Raises:
-        ValueError: `normalize` is not one of those.
+        ValueError: `normalize` is not one of those, or queries and keys have different numbers of channels.
     """
 
     def __init__(self, *, normalize: str = "row", **kwargs):
@@ -30,6 +30,13 @@ class PositionAttention(keras.layers.Layer):
             raise ValueError(f"`normalize` must be one of {NORMALIZATIONS}, received {normalize!r}.")
         self.normalize = normalize
 
+    def build(self, query_shape, key_shape, value_shape):
+        if query_shape[-1] != key_shape[-1]:
+            raise ValueError(
+                "Queries are compared with keys, so both need the same number of channels; received "
+                f"{query_shape[-1]} and {key_shape[-1]}."
+            )
+
     def call(self, query, key, value):
         height, width = ops.shape(value)[1:3]
         channels = value.shape[-1]
@@ -37,13 +44,14 @@ class PositionAttention(keras.layers.Layer):
             ops.cast(ops.reshape(x, (-1, height * width, x.shape[-1])), "float32") for x in (query, key, value)
         )
         scores = ops.matmul(query, ops.transpose(key, (0, 2, 1)))
+        over = (2,) if self.normalize == "row" else (1, 2)
+        weights = ops.exp(scores - ops.max(scores, axis=over, keepdims=True))  # ops.softmax warns of a single position
+        weights = weights / ops.sum(weights, axis=over, keepdims=True)
+        context = ops.matmul(weights, value_)
         if self.normalize == "row":
-            context = ops.matmul(ops.softmax(scores, axis=-1), value_)
             context = ops.reshape(context, (-1, height, width, channels))
         else:
-            weights = ops.reshape(ops.softmax(ops.reshape(scores, (-1, (height * width) ** 2))), ops.shape(scores))
-            context = ops.reshape(ops.matmul(weights, value_), (-1, channels, height, width))
-            context = ops.transpose(context, (0, 2, 3, 1))
+            context = ops.transpose(ops.reshape(context, (-1, channels, height, width)), (0, 2, 3, 1))
         return ops.cast(context, value.dtype)
 
     def compute_output_shape(self, query_shape, key_shape, value_shape):
