@@ -17,6 +17,9 @@ from kerazoo.decoders.bifpn import COMPOUND, BiFPN
 from kerazoo.encoders import ENCODERS
 from kerazoo.registry import Registry
 
+BLOCK_ENDS = r"block\d+[a-z]_(add|project_bn)"
+"""Layers of an EfficientNet that its levels in EfficientDet are taken from."""
+
 SUMS_FROM = 6
 """Compound coefficient from which on the authors add the inputs of a node instead of weighing them."""
 
@@ -35,7 +38,7 @@ class Pair(NamedTuple):
 
 def _efficientdet(coefficient: int, **hyperparameters: Any) -> Pair:
     """EfficientDet by its compound coefficient; `hyperparameters` of `BiFPN` take the place of the scaled ones."""
-    encoder = dataclasses.replace(ENCODERS[f"efficientnetb{coefficient}"], before="top_conv")
+    encoder = dataclasses.replace(ENCODERS[f"efficientnetb{coefficient}"], taps=BLOCK_ENDS)
     width, repeats = COMPOUND[coefficient]
     fusion = "sum" if coefficient >= SUMS_FROM else "fast"
     return Pair(encoder, BiFPN(**{"width": width, "repeats": repeats, "fusion": fusion, **hyperparameters}))

@@ -1,6 +1,5 @@
 """Deformable convolution and normalised fusion: PyTorch's values and gradients, loops in NumPy, Keras's harness."""
 
-import itertools
 import math
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from backend import value_and_gradient
 from keras import ops
 from keras.src.testing import TestCase
+from reference.convolutions import deformable_convolution
 
 from kerazoo.layers import DeformableConv2D, FastNormalizedFusion
 
@@ -62,32 +62,6 @@ def test_gradients_equal_torchvision(golden, wanted):
     assert np.abs(gradient - reference).max() < 1e-4 * np.abs(reference).max()
 
 
-def reference_convolution(x, offsets, modulation, kernel, *, strides, dilation, groups, offset_groups):
-    """One loop per index: x `(H, W, C)`, offsets `(H', W', G * k * 2)`, modulation `(H', W', G * k)`."""
-    height, width, channels = x.shape
-    rows, columns, share, filters = kernel.shape
-
-    def pixel(i, j, c):
-        return x[i, j, c] if 0 <= i < height and 0 <= j < width else 0.0
-
-    def between(i, j, c):
-        total = 0.0
-        for down, right in itertools.product((0, 1), repeat=2):
-            row, column = math.floor(i) + down, math.floor(j) + right
-            total += max(0, 1 - abs(i - row)) * max(0, 1 - abs(j - column)) * pixel(row, column, c)
-        return total
-
-    y = np.zeros((math.ceil(height / strides), math.ceil(width / strides), filters))
-    for i, j, f in np.ndindex(*y.shape):
-        for a, b, s in np.ndindex(rows, columns, share):
-            c = f // (filters // groups) * share + s
-            point = c // (channels // offset_groups) * rows * columns + a * columns + b
-            row = i * strides + (a - rows // 2) * dilation + offsets[i, j, 2 * point]
-            column = j * strides + (b - columns // 2) * dilation + offsets[i, j, 2 * point + 1]
-            y[i, j, f] += kernel[a, b, s, f] * modulation[i, j, point] * between(row, column, c)
-    return y
-
-
 @pytest.mark.parametrize(
     ("kernel_size", "strides", "dilation", "groups", "offset_groups"),
     [
@@ -109,7 +83,7 @@ def test_output_equals_the_sum_written_as_loops(kernel_size, strides, dilation, 
     received = call(layer, x, offsets, modulation, kernel=kernel)
     assert layer.compute_output_shape(x.shape, offsets.shape) == received.shape
     expected = [
-        reference_convolution(*image, kernel, dilation=dilation, **geometry)
+        deformable_convolution(*image, kernel, dilation=dilation, **geometry)
         for image in zip(x, offsets, modulation, strict=True)
     ]
     np.testing.assert_allclose(received, np.stack(expected), rtol=1e-4, atol=1e-4)

@@ -72,8 +72,9 @@ class Application:
             so no dilated graph gives the same features.
         alpha: Width multiplier of a MobileNet, None for the family's default.
         minimalistic: Whether a MobileNetV3 leaves out squeeze-and-excitation, hard swish and 5x5 kernels.
-        before: Name of the layer that the pyramid ends before, such as "top_conv", which widens the last features of an
-            EfficientNet for its classifier; None reads the whole family. The same weights fit.
+        taps: Regular expression for the names of the layers that levels are taken from; None takes the last layer of
+            each stride, which in an EfficientNet is widened for the next block or the classifier. What no level needs
+            is left out; the same weights fit.
 
     Call: `image` `(B, H, W, C)`, normalised as `preprocess` does; `output_stride` 32, or 16 or 8 for a `dilatable`
         family; `depth`, the number of levels to return, fine to coarse, None for all.
@@ -88,7 +89,7 @@ class Application:
     dilatable: bool = True
     alpha: float | None = None
     minimalistic: bool = False
-    before: str | None = field(default=None, compare=False)  # the family, and so its graph and weights, are the same
+    taps: str | None = field(default=None, compare=False)  # the family, and so its graph and weights, are the same
 
     pad_multiple = 32
 
@@ -166,14 +167,9 @@ class Application:
     def _graph(self, depth: int | None) -> tuple[tuple[Node, ...], dict[int, int]]:
         """The nodes that the first `depth` levels need, and the index of each level's node by its stride."""
         nodes = recorded(self)
-        if self.before is not None:
-            names = [node.name for node in nodes]
-            if self.before not in names:
-                raise ValueError(
-                    f"{self.function} has no layer {self.before!r} to end before; its last ones are {names[-5:]}."
-                )
-            nodes = nodes[: names.index(self.before)]
-        taps = pyramid(nodes, SIZE)
+        taps = pyramid(nodes, SIZE, self.taps)
+        if not taps:
+            raise ValueError(f"No layer of {self.function} that could be a level matches taps={self.taps!r}.")
         if depth is not None and not 1 <= depth <= len(taps):
             raise ValueError(f"{self.function} has 1 to {len(taps)} levels, received depth={depth}.")
         taps = dict(list(taps.items())[:depth])

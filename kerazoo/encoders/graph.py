@@ -154,7 +154,7 @@ def without_preprocessing(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
     )
 
 
-def pyramid(nodes: tuple[Node, ...], size: int) -> dict[int, int]:
+def pyramid(nodes: tuple[Node, ...], size: int, names: str | None = None) -> dict[int, int]:
     """The last node of each stride that everything later goes through.
 
     Such a node is a single-tensor cut: no edge of the graph jumps over it, so its output is the whole state of the
@@ -163,6 +163,7 @@ def pyramid(nodes: tuple[Node, ...], size: int) -> dict[int, int]:
     Args:
         nodes: As `trace` gives them, after `without_preprocessing`.
         size: Rows of the image that the model was built with.
+        names: Regular expression that the whole name of such a node matches; None takes any.
 
     Returns: index of the node by stride, fine to coarse.
     """
@@ -173,7 +174,7 @@ def pyramid(nodes: tuple[Node, ...], size: int) -> dict[int, int]:
                 last_reader[read] = index
     taps, far = {}, 0
     for index, node in enumerate(nodes):
-        if far <= index and size % node.rows == 0:
+        if far <= index and size % node.rows == 0 and (names is None or re.fullmatch(names, node.name)):
             taps[size // node.rows] = index
         far = max(far, last_reader[index])
     return dict(sorted(taps.items()))
