@@ -24,6 +24,7 @@ _SUBPACKAGES = (
     "training",
 )
 _OBJECTS = {
+    "classifier": "kerazoo.compose",
     "segmenter": "kerazoo.compose",
     "freeze": "kerazoo.transfer",
     "unfreeze": "kerazoo.transfer",
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
         testing,
         training,
     )
-    from kerazoo.compose import segmenter
+    from kerazoo.compose import classifier, segmenter
     from kerazoo.transfer import freeze, trainable_table, unfreeze
 
 

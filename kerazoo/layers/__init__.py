@@ -1,6 +1,7 @@
 """Layers that own weights or read run-time shapes; a saved model needs kerazoo for these alone."""
 
 from kerazoo.layers.adaptive_average_pool import AdaptiveAveragePool
+from kerazoo.layers.antialias_resize import AntialiasResize
 from kerazoo.layers.aspp import ASPP
 from kerazoo.layers.bed_of_nails import BedOfNails
 from kerazoo.layers.bilinear_kernel import BilinearKernel
@@ -10,6 +11,7 @@ from kerazoo.layers.deformable_conv import DeformableConv2D
 from kerazoo.layers.eca import ECA
 from kerazoo.layers.fast_normalized_fusion import FastNormalizedFusion
 from kerazoo.layers.halve_max import HalveMax
+from kerazoo.layers.image_gate import ImageGate
 from kerazoo.layers.max_pool_with_indices import MaxPoolWithIndices
 from kerazoo.layers.max_unpool import MaxUnpool
 from kerazoo.layers.mirror_pad import MirrorPad
@@ -29,12 +31,14 @@ __all__ = [
     "ECA",
     "SCSE",
     "AdaptiveAveragePool",
+    "AntialiasResize",
     "BedOfNails",
     "BilinearKernel",
     "CropLike",
     "DeformableConv2D",
     "FastNormalizedFusion",
     "HalveMax",
+    "ImageGate",
     "MaxPoolWithIndices",
     "MaxUnpool",
     "MirrorPad",

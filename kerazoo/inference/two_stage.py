@@ -1,0 +1,111 @@
+"""Two stages: a classifier says which images show something, a segmenter says where."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from kerazoo.layers import AntialiasResize, ImageGate
+from kerazoo.types import Tensor
+
+
+def TwoStage(
+    classifier: keras.Model,
+    segmenter: keras.Model,
+    *,
+    image_threshold: float = 0.5,
+    exclusive: bool = False,
+    classifier_size: tuple[int, int] | None = None,
+    name: str = "two_stage",
+) -> keras.Model:
+    """Join a classifier and a segmenter to one model, which gives images that the classifier rejects an empty mask.
+
+    ```python
+    classifier = kz.classifier("resnet50", num_classes=1, weights="imagenet")   # fit on pipeline(…, outputs="label")
+    model = kz.inference.TwoStage(classifier, segmenter, image_threshold=0.3, classifier_size=(256, 256))
+    kz.export.saved_model(model, "served/")
+    ```
+
+    Both are trained before: where the gate is closed no gradient passes. The result is a plain functional model like
+    any segmenter with a label head, for `predict`, `evaluate` and exports. Tiles are judged one by one.
+
+    Args:
+        classifier: Model from images to logits `(B, K)`: K = 1 for foreground; else one per class, class 0 an empty
+            image. Of a model with several outputs `"label"` is taken, so a segmenter with a label head will do.
+        segmenter: Model from images to logits `(B, H, W, C)`, or to a mapping whose `"mask"` they are. It may be
+            the same model as `classifier`, and then runs once.
+        image_threshold: An image whose probability of foreground is not above it is rejected.
+        exclusive: Whether the classes of the image exclude each other, as a classifier learns them that is trained
+            with softmax: the probability of foreground is then what class 0 leaves. False takes the likeliest
+            foreground class, each with a sigmoid of its own, as our label heads and pipelines have them.
+        classifier_size: `(height, width)` of the images that the classifier was trained on, if not those of the
+            segmenter: images are resized to it, antialiased. None takes the size it was built for, or the image's.
+        name: Name of the model.
+
+    Returns: a model from images, of the size and type that `segmenter` takes, to `{"mask": (B, H, W, C) logits,
+        "label": (B, K) logits}`, float32. Its sub-models are called `classifier` and `segmenter`. Each has its own
+        preprocessing inside.
+
+    Raises:
+        ValueError: a model has several inputs or the wrong outputs, gives probabilities instead of logits, or the two
+            do not fit each other.
+    """
+    mask, label = _output(segmenter, "mask", rank=4), _output(classifier, "label", rank=2)
+    image_shape, seen_shape = segmenter.input.shape[1:], classifier.input.shape[1:]
+    if image_shape[-1] != seen_shape[-1]:
+        raise ValueError(
+            f"Both stages see the same images: `segmenter` takes {image_shape[-1]} channels and `classifier` "
+            f"{seen_shape[-1]}. Build both for the same number."
+        )
+    size = _size(classifier_size, seen_shape[:2], image_shape[:2])
+    image = keras.Input(image_shape, dtype=segmenter.input.dtype, name="image")
+    if classifier is segmenter and size is None:
+        both = keras.Model(segmenter.input, {"mask": mask, "label": label}, name="segmenter")(image)
+        mask, label = both["mask"], both["label"]
+    else:
+        seen = image if size is None else AntialiasResize(size, dtype="float32", name="to_classifier_size")(image)
+        label = keras.Model(classifier.input, label, name="classifier")(seen)
+        mask = keras.Model(segmenter.input, mask, name="segmenter")(image)
+    gate = ImageGate(image_threshold=image_threshold, exclusive=exclusive, dtype="float32", name="gate")
+    mask, label = gate(mask, label)
+    return keras.Model(image, {"mask": mask, "label": label}, name=name)
+
+
+def _output(model: Any, key: str, *, rank: int) -> Tensor:
+    """The output of a stage, once it has proved to be logits of the right rank."""
+    stage = "segmenter" if key == "mask" else "classifier"
+    if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
+        raise ValueError(f"`{stage}` must be a functional Keras model with one input, received {model!r}.")
+    outputs = model.output
+    output = outputs.get(key) if isinstance(outputs, Mapping) else outputs
+    if len(getattr(output, "shape", ())) != rank:
+        wanted = "(B, H, W, num_classes)" if rank == 4 else "(B, num_classes)"
+        found = sorted(outputs) if isinstance(outputs, Mapping) else getattr(outputs, "shape", outputs)
+        raise ValueError(
+            f"`{stage}` must give logits {wanted}, or a mapping with them as {key!r}; its output is {found}."
+        )
+    if made_by := _activation(output):
+        raise ValueError(
+            f"`{stage}` must give logits, and its last layer applies a {made_by}: TwoStage applies its own. Leave the "
+            "activation out of that layer; weights stay the same."
+        )
+    return output
+
+
+def _activation(output: Tensor) -> str | None:
+    """The sigmoid or softmax that makes `output`, if one does."""
+    operation = output._keras_history.operation
+    name = getattr(getattr(operation, "activation", None), "__name__", type(operation).__name__).lower()
+    return name if name in ("sigmoid", "softmax") else None
+
+
+def _size(
+    asked: tuple[int, int] | None, built: tuple[int | None, int | None], images: tuple[int | None, int | None]
+) -> tuple[int, int] | None:
+    """The size to which images are resized for the classifier; None where it takes them as they are."""
+    height, width = built
+    fixed = None if height is None or width is None else (height, width)
+    if asked is not None and fixed not in (None, tuple(asked)):
+        raise ValueError(f"`classifier_size` is {tuple(asked)}, but `classifier` takes images of {fixed} only.")
+    size = fixed if asked is None else asked
+    return None if size is None or tuple(size) == tuple(images) else size
