@@ -51,8 +51,8 @@ def segmenter(
         head: Name of `kerazoo.heads.list()`, or a part, such as `kerazoo.heads.MLF(stride=2)`.
         num_classes: 1 for one sigmoid logit per pixel and mask ids {0, 1}; K >= 2 for K softmax logits, class 0 the
             background.
-        weights: Weights of the encoder: None for random ones, the path of a `.weights.h5` file, or a name such as
-            "imagenet" where the encoder has it.
+        weights: Weights of the encoder: None for random ones, "imagenet" or another name of the catalog ("tv_in1k",
+            "resnet50.tv_in1k"), or the path of a file; as in `kerazoo.encoders.create`.
         image_shape: `(height, width, channels)`; height and width None accept every size.
         preprocessing: True takes raw images in [0, 255] (uint8 or float) and normalises them as the encoder wants;
             False takes images that are normalised already. Has no effect on encoders with `pyramid_outputs`.
@@ -75,6 +75,7 @@ def segmenter(
         ValueError: a part is unknown (near matches are named), or the parts or arguments do not fit each other.
         TypeError: a part is of another kind than its place asks for.
         FileNotFoundError: there is no file at `weights`.
+        OSError: the weights could not be downloaded.
     """
     _check_num_classes(num_classes)
     image_shape = check_image_shape(image_shape)

@@ -15,6 +15,7 @@ import kerazoo
 # Arguments with a default that may also be given by position, because that is how people type them.
 POSITIONAL_DEFAULTS = {
     "list(pattern)": 'kz.losses.list("*dice*")',
+    "records(pattern)": 'kz.pretrained.records("resnet50.*")',
     "RAdam(learning_rate)": "kz.optimizers.RAdam(1e-3), as every Keras optimizer",
     "freeze(part)": 'kz.freeze(model, "encoder")',
     "unfreeze(part)": 'kz.unfreeze(model, "encoder")',

@@ -55,7 +55,7 @@ class Record:
 
     Attributes:
         name: `arch.tag`, such as "resnet50.tv_in1k"; `arch` is a name of `kerazoo.encoders.list()`.
-        origin: Library whose sources the facts are from; `ORIGINS` of the catalog says which files of it.
+        origin: Library whose sources the facts are from; its module in `kerazoo.pretrained.origins` says which files.
         file: Name of the file.
         url: Address of the file, or None for a file on the Hugging Face Hub.
         repo: Repository on the Hub, or None for a file with a `url`.
