@@ -323,15 +323,18 @@ def test_two_processes_ask_at_once(server, cache):
     assert in_cache(cache) == [f"tiny.test/{FILE}", "tiny.test/receipt.json"]
 
 
-def test_a_process_that_is_killed_stands_in_nobodys_way(server, cache):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_process_that_is_stopped_stands_in_nobodys_way(how, server, cache):
     server.files[f"/mirror/tiny.test/{FILE}"] = CONTENT
     server.gate.clear()
-    killed = fetch_elsewhere(server)
+    stopped = fetch_elsewhere(server)
     assert server.halfway.wait(60)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
+    stopped.send_signal(how)
+    stopped.communicate()
     server.gate.set()
-    assert any((cache / "tiny.test").glob("partial-*")), "nothing was left over, so the test shows nothing"
+    assert stopped.returncode
+    left_over = any((cache / "tiny.test").glob("partial-*"))
+    assert left_over == (how == signal.SIGKILL)  # a process that is killed cannot tidy up
     assert not (cache / "tiny.test" / FILE).exists()
     assert download.fetch(on_hub()).read_bytes() == CONTENT
     assert sorted(path.name for path in (cache / "tiny.test").iterdir()) == [FILE, "receipt.json"]
