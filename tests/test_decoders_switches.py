@@ -135,6 +135,15 @@ def test_a_training_step_moves_every_weight():
         assert (new != old).any() or weight.path.endswith("bias"), weight.path
 
 
+def test_an_encoder_with_switches_is_unfrozen_by_stride():
+    model = composed(SegNet())
+    kz.freeze(model, "encoder")
+    kz.unfreeze(model, "encoder", from_stride=8)
+    encoder = model.get_layer("encoder")
+    trainable = {layer.name for layer in encoder.layers if layer.trainable_weights}
+    assert trainable == {"features_15", "features_16", "features_19", "features_20"}  # the stages at strides 8 and 16
+
+
 def test_segnet_has_the_papers_parameters():
     """29.5 million: 13 convolutions down and 13 up, batch norm after each."""
 
