@@ -57,7 +57,7 @@ def test_parameters_of_pyramid_attention():
 
 def test_parameters_of_manet():
     part = MANet(widths=(6, 5), attention_width=2, reduction=4, min_channels=1)
-    position = 2 * (8 * 2 + 2) + 2 * (9 * 8 * 8 + 8)
+    position = (8 * 2 + 2) + 8 * 2 + 2 * (9 * 8 * 8 + 8)  # keys without a bias
     # reduce1, reduce2 with batch norm; two gates 4 -> 1 -> 4; two convolutions of the 4 + 4 concatenated channels
     merge = (9 * 8 * 8 + 32) + (8 * 4 + 16) + 2 * (5 + 8) + (9 * 8 * 6 + 24) + (9 * 6 * 6 + 24)
     full_resolution = (9 * 6 * 5 + 20) + (9 * 5 * 5 + 20)

@@ -83,7 +83,8 @@ class MANet:
         """Position-wise attention block: the map and what each position sees of all others, convolved."""
         channels = x.shape[-1]
         query = conv(x, self.attention_width, 1, use_bias=True, name="d_position_query")
-        key = conv(x, self.attention_width, 1, use_bias=True, name="d_position_key")
+        # A bias of the keys adds the same to all scores of a position: only "joint" weights feel it.
+        key = conv(x, self.attention_width, 1, use_bias=self.attention == "joint", name="d_position_key")
         value = conv(x, channels, 3, use_bias=True, name="d_position_value")
         context = PositionAttention(normalize=self.attention, name="d_position_attention")(query, key, value)
         x = layers.Add(name="d_position_merge")([x, context])
