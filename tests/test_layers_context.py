@@ -1,5 +1,8 @@
 """Adaptive pooling, pyramid pooling and ASPP: their arithmetic in NumPy, Keras's own harness, every precision."""
 
+import inspect
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -39,6 +42,15 @@ def test_bins_share_a_row_where_the_size_does_not_divide():
     x = np.array([1, 2, 6, 10, 20], "float32")[None, :, None, None]
     result = keras.ops.convert_to_numpy(AdaptiveAveragePool((2, 1))(x))
     np.testing.assert_allclose(result[0, :, 0, 0], [3, 12], rtol=1e-6)
+
+
+def test_means_are_taken_in_float32():
+    """What float16 rounds 1 / 300 by would add up: the mean is rounded once, at the end."""
+    x = 1000 + numbers(1, 300, 290, 3)
+    result = keras.ops.convert_to_numpy(AdaptiveAveragePool(1, dtype="mixed_float16")(x))
+    assert result.dtype == "float16"
+    expected = x.astype("float16").astype("float64").mean((1, 2), keepdims=True)
+    np.testing.assert_array_equal(result, expected.astype("float16"))
 
 
 def test_pyramid_pooling_puts_the_pooled_maps_beside_the_input():
@@ -135,6 +147,22 @@ class TestHarness(TestCase):
     def test_aspp(self):
         self.check(ASPP, 3, trainable=12, moving=8, seeds=1, filters=3, rates=(2,), dropout=0.2)
         self.check(ASPP, 3, trainable=13, moving=8, seeds=1, filters=3, rates=(2,), separable=True)
+
+
+@pytest.mark.parametrize(
+    ("layer", "options"),
+    [
+        (AdaptiveAveragePool, {"size": (2, 3)}),
+        (PyramidPooling, {"sizes": (2,), "filters": 3, "inputs_first": False, "norm": None, "align_corners": True}),
+        (PyramidPooling, {"normalize_global": False}),
+        (ASPP, {"filters": 3, "rates": (5,), "separable": True, "dropout": 0.3}),
+    ],
+)
+def test_configuration_keeps_every_argument(layer, options):
+    arguments = set(inspect.signature(layer).parameters) - {"kwargs"}
+    rebuilt = layer.from_config(json.loads(json.dumps(layer(**options).get_config()))).get_config()
+    assert arguments <= set(rebuilt)
+    assert {name: rebuilt[name] for name in options} == options
 
 
 @pytest.mark.parametrize(
