@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 _OBJECTS = {
     "Record": "kerazoo.pretrained.record",
+    "convolutionalise": "kerazoo.pretrained.convolutionalise",
     "fetch": "kerazoo.pretrained.download",
     "find": "kerazoo.pretrained.catalog",
     "from_smp": "kerazoo.pretrained.convert.smp",
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from kerazoo.pretrained.catalog import find, records
     from kerazoo.pretrained.convert.smp import from_smp
     from kerazoo.pretrained.convert.torchvision import from_torchvision
+    from kerazoo.pretrained.convolutionalise import convolutionalise
     from kerazoo.pretrained.download import fetch
     from kerazoo.pretrained.record import Record
 
