@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+import kerazoo as kz
 from kerazoo.encoders.applications import REFUSED, SIZE, VARIANTS, Application, recorded
 from kerazoo.encoders.build import build_encoder, strides
 from kerazoo.encoders.graph import pyramid, trace, without_preprocessing
@@ -308,17 +309,22 @@ def test_stems_fit_any_number_of_channels():
 
 
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square")
-def test_grey_images_give_what_they_give_as_colours(imagenet):
-    part = dataclasses.replace(VARIANTS["mobilenetv2"], alpha=0.35)
+@pytest.mark.parametrize("name", families(FAMILIES, slow=FAMILIES.keys() - {"mobilenetv2", "resnet50v2"}))
+def test_pretrained_stems_fit_grey_and_four_channels(name, imagenet):
+    """A grey image gives what it gives in three colours; four channels read the first colour twice, rescaled."""
+    part = VARIANTS[name]
     imagenet(part)
-    colours, _ = build_encoder(part, image_shape=(64, 64, 3), weights="imagenet", preprocessing=True)
-    grey, _ = build_encoder(part, image_shape=(64, 64, 1), weights="imagenet", preprocessing=True)
-    x = image(64, 64, 1)
+    colours, grey, four = (
+        build_encoder(part, image_shape=(64, 64, n), weights="imagenet", depth=1)[0] for n in (3, 1, 4)
+    )
+    x = image(64, 64, 1) / 255
     for a, b in zip(run(grey, x), run(colours, np.repeat(x, 3, axis=-1)), strict=True):
         assert relative_error(a, b) < 1e-4
-    four, _ = build_encoder(part, image_shape=(64, 64, 4), weights="imagenet", preprocessing=True)
-    kernel = colours.get_layer("Conv1").get_weights()[0]
-    np.testing.assert_allclose(four.get_layer("Conv1").get_weights()[0], kernel[:, :, [0, 1, 2, 0]] * 0.75, rtol=1e-6)
+    stem, adapted = (
+        next(layer for layer in model.layers if isinstance(layer, layers.Conv2D)).get_weights()[0]
+        for model in (colours, four)
+    )
+    np.testing.assert_allclose(adapted, stem[:, :, [0, 1, 2, 0]] * 0.75, rtol=1e-6)
 
 
 @pytest.mark.backends
@@ -329,6 +335,20 @@ def test_reverse_colors(channels, order):
 
 
 # What cannot be -------------------------------------------------------------------------------------------------------
+
+
+def test_what_keras_has_and_we_refuse():
+    """No pyramid: the NASNets. No dilation: the Inceptions. ResNet v1 stands back behind v1.5, but is a part."""
+    assert REFUSED.keys() == {"NASNetMobile", "NASNetLarge"}
+    for name in ("nasnetmobile", "nasnetlarge"):
+        with pytest.raises(ValueError, match=f"There is no encoder '{name}': its cells read the two cells before them"):
+            kz.encoders.create(name)
+    undilatable = {name for name, part in VARIANTS.items() if not part.dilatable}
+    assert undilatable == {"inceptionv3", "inceptionresnetv2"}
+    assert all(part.output_strides == (32, 16, 8) for name, part in VARIANTS.items() if name not in undilatable)
+    version_1 = Application(function="ResNet50", normalisation=VARIANTS["vgg16"].normalisation)
+    _, declared = build_encoder(version_1, image_shape=(None, None, 3), output_stride=8)
+    assert declared == (2, 4, 8, 8, 8)
 
 
 @pytest.mark.parametrize("function", sorted(REFUSED))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import keras
 
 from kerazoo.encoders.dilation import dilate
-from kerazoo.encoders.graph import IMAGE, Node, pyramid, trace, wire, without_preprocessing
+from kerazoo.encoders.graph import Node, pyramid, trace, wire, without_preprocessing
 from kerazoo.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD, standardise
 from kerazoo.encoders.stem import adapt_stem
 from kerazoo.encoders.switches import check_undilated, remember_maxima
@@ -190,15 +190,15 @@ class Application:
         """
         recorded_nodes, layers = trace(self.classifier(path))
         nodes = without_preprocessing(recorded_nodes)
-        donors = {node.name: (node, donor) for node, donor in zip(nodes, layers[-len(nodes) :], strict=True)}
+        donors = {node.name: donor for node, donor in zip(nodes, layers[-len(nodes) :], strict=True)}
+        stem = next(name for name, donor in donors.items() if donor.weights)  # padding may come before it
         for layer in model.layers:
             if not layer.weights:
                 continue
             if layer.name not in donors:
                 raise ValueError(f"keras.applications.{self.function} has no weights for the layer {layer.name!r}.")
-            node, donor = donors[layer.name]
-            values = donor.get_weights()
-            if IMAGE in node.reads:
+            values = donors[layer.name].get_weights()
+            if layer.name == stem:
                 values[0] = adapt_stem(values[0], layer.weights[0].shape[2])
             layer.set_weights(values)
 
