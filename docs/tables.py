@@ -4,6 +4,7 @@ A table stands between `<!-- table: decoders -->` and `<!-- end of table -->`. W
 and from the docstrings of the modules, so it cannot differ from the code; `tests/test_docs.py` says which is stale.
 """
 
+import csv
 import importlib
 import inspect
 import itertools
@@ -104,6 +105,23 @@ def weights() -> str:
     return _table(('weights (bold: what "imagenet" means)', "from", "trained on", "top-1 in %", "licence"), rows)
 
 
+def encoder_support() -> str:
+    """Table of what the tests measured on every encoder, from docs/encoders.csv; see tests/encoder_record.py."""
+    with (REPOSITORY / "docs" / "encoders.csv").open(newline="") as file:
+        records = {(row["encoder"], row["backend"]): row for row in csv.DictReader(file)}
+    rows = []
+    for (encoder, backend), row in records.items():
+        if backend != "tensorflow":
+            continue
+        measured = {key: row[key] for key in ("pyramid", "channels", "depth", "dilation", "reload")}
+        same = {other: records[encoder, other].items() >= measured.items() for other in ("jax", "torch")}
+        answers = (row["pyramid"] != "no", row["channels"] == "1 4", row["reload"] == "yes", same["jax"], same["torch"])
+        lists = (row[key].replace("none", "–").replace(" ", ", ") for key in ("pyramid", "dilation"))
+        rows.append((f"`{encoder}`", *lists, *("yes" if answer else "**no**" for answer in answers)))
+    heads = ("strides", "output strides", "any size", "1 and 4 channels", "`.keras`", "JAX", "PyTorch")
+    return _table(("encoder", *heads), rows)
+
+
 def _fields(section: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """Rows of a section of the recipe, and of the sections inside it."""
     from kerazoo.training.recipe import Part
@@ -155,6 +173,7 @@ TABLES = {
     "commands": commands,
     "recipe": recipe,
     "losses_on_empty_images": losses_on_empty_images,
+    "encoder_support": encoder_support,
     "weights": weights,
 }
 

@@ -31,6 +31,16 @@ def pytest_addoption(parser):
     parser.addoption(
         "--accept-golden", action="store_true", help="rewrite the golden files with what the code gives now"
     )
+    parser.addoption(
+        "--record-encoders", action="store_true", help="write what the checks of encoders measure to docs/encoders.csv"
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("--record-encoders") and not hasattr(config, "workerinput"):  # xdist's workers report to here
+        from encoder_record import Recorder
+
+        config.pluginmanager.register(Recorder())
 
 
 def pytest_report_header():

@@ -39,8 +39,8 @@ def compare_with_record(case, measured, record_property, request):
     for key, value in {"encoder": case.name, "check": check, "measured": measured}.items():
         record_property(key, value)
     if not request.config.getoption("--record-encoders"):
-        row = encoder_record.read()[case.name, keras.backend.backend()]
-        assert row[check] == measured, f"docs/encoders.csv says {row[check]!r}; see tests/encoder_record.py"
+        recorded = encoder_record.read().get((case.name, keras.backend.backend()), {}).get(check)
+        assert recorded == measured, f"docs/encoders.csv says {recorded!r}: run what tests/encoder_record.py says"
 
 
 def test_the_record_of_encoders_is_complete():
@@ -56,7 +56,7 @@ def test_the_record_of_encoders_is_complete():
 def test_every_registered_part_is_checked_by_every_check_of_its_kind():
     expected = sum(len(registry) * len(checks) for registry, checks in testing.CHECKS.values())
     assert len(CASES) == len({str(case) for case in CASES}) == expected
-    smallest = {"encoder": 50, "decoder": 2, "head": 3, "loss": 13, "metric": 10, "optimizer": 1}
+    smallest = {"encoder": 50, "decoder": 2, "head": 3, "loss": 13, "metric": 12, "optimizer": 2}
     for kind, least in smallest.items():
         registry, checks = testing.CHECKS[kind]
         assert len(registry) >= least, kind
