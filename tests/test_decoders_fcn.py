@@ -10,13 +10,12 @@ from golden_rule import image
 from torch_names import fill_layers
 
 import kerazoo as kz
-from kerazoo.decoders import FCN, UNetOriginal
+from kerazoo.decoders import FCN, DeconvNet, SegNet, UNetOriginal
 from kerazoo.encoders import VGG, UNetContracting
 from kerazoo.types import Level
 
 GOLDEN = Path(__file__).parent / "golden"
 WIDTHS = (4, 5, 6, 7, 8)
-VGG_STRIDES = (1, 2, 4, 8, 16, 32)
 TINY_VGG = VGG(depths=(1, 1, 2, 1, 1), widths=WIDTHS)
 TINY_UNET = UNetContracting(widths=WIDTHS)
 
@@ -73,20 +72,28 @@ def test_fcn_of_torchvision_is_its_head(golden):
     assert relative_error(model.predict_on_batch(image(13, (2, 5, 7, 12))), golden["fcn_head"]) < 1e-4
 
 
-def test_fcn_over_vgg_has_the_papers_parameters():
-    """134.5 million in Caffe's voc-fcn8s; built with 8 channels for fc6 and fc7, whose count is the same formula."""
+def test_fcn_8s_has_the_papers_parameters():
+    """134.5 million in Caffe's voc-fcn8s; built with 8 channels for fc6 and fc7 here, by the same formula."""
 
     def by_hand(fc, classes):
+        vgg16 = 14_714_688
         context = 7 * 7 * 512 * fc + fc + fc * fc + fc  # fc6, fc7
-        scores = (fc + 512 + 512) * classes + 3 * classes  # the paper's pool3 has 256 channels, conv4_3 512
-        upsampling = 2 * 4 * 4 * classes * classes  # two of 4x4; the x8 one is not learned
-        return context + scores + upsampling
+        scores = (fc + 512 + 256) * classes + 3 * classes  # of fc7, pool4, pool3
+        return vgg16 + context + scores + 2 * 4 * 4 * classes * classes  # and two kernels of 4x4, x2 each
 
-    decoder, _ = bare(FCN(width=21, context="fc", context_width=8), (64, 128, 256, 512, 512, 512), strides=VGG_STRIDES)
-    assert decoder.count_params() == by_hand(8, 21)
-    vgg16, x8 = 14_714_688, 16 * 16 * 21 * 21
-    in_caffe = vgg16 + by_hand(4096, 21) - 256 * 21 + x8
+    model = kz.segmenter(*kz.pairs.create("fcn_8s", width=21, context_width=8), "linear", num_classes=21)
+    assert model.count_params() == by_hand(8, 21) + 21 * 21 + 21
+    in_caffe = by_hand(4096, 21) + 16 * 16 * 21 * 21  # the kernel of x8, which is not learned
     assert round(in_caffe / 1e6, 1) == 134.5
+    assert model.predict_on_batch(np.zeros((1, 45, 67, 3), "uint8")).shape == (1, 45, 67, 21)
+
+
+def test_pairs_are_the_papers():
+    encoders = kz.encoders.ENCODERS
+    assert [kz.pairs.create(f"fcn_{stride}s").decoder.skips for stride in (8, 16, 32)] == [2, 1, 0]
+    assert kz.pairs.create("segnet") == (encoders["vgg16_bn"], SegNet())
+    assert kz.pairs.create("deconvnet", fc_width=8) == (encoders["vgg16_bn"], DeconvNet(fc_width=8))
+    assert kz.pairs.create("unet_original") == (encoders["unet_contracting"], UNetOriginal(margin=32))
 
 
 @pytest.mark.parametrize(("skips", "strides"), [(0, [32]), (1, [16, 32]), (2, [8, 16, 32]), (4, [2, 4, 8, 16, 32])])
@@ -163,7 +170,7 @@ def test_unet_is_the_papers_network_on_a_mirrored_image(golden):
 
 def test_unet_has_the_papers_parameters():
     """31 030 658 for one channel and two classes, as every account of the paper counts them."""
-    model = kz.segmenter("unet_contracting", "unet_original", "linear", num_classes=2, image_shape=(None, None, 1))
+    model = kz.segmenter(*kz.pairs.create("unet_original"), "linear", num_classes=2, image_shape=(None, None, 1))
 
     def two(inputs, width):
         return 9 * inputs * width + width + 9 * width * width + width

@@ -2,12 +2,11 @@
 
 Long et al., 2015, https://arxiv.org/abs/1411.4038. The paper's scores are the logits themselves; here they have a width
 of their own, and the head's 1x1 convolution, which commutes with the bilinear upsampling, turns them into logits. The
-paper's last step, x8 to the image by a fixed bilinear kernel, is the resizing of `segmenter`. The skips are the last
-features of their stride, one stage of VGG-16 beyond the paper's pool4 and pool3.
+paper's last step, x8 to the image by a fixed bilinear kernel, is the resizing of `segmenter`.
 
-Over VGG-16 `FCN(context="fc")` is FCN-8s, with `skips=1` FCN-16s and with `skips=0` FCN-32s. `FCN(skips=0)` over
-ResNet-50 at an output stride of 8, under the linear head, is torchvision's `fcn_resnet50`; `pad=False` gives its logits
-at every size.
+`FCN(context="fc")` is FCN-8s, with `skips=1` FCN-16s and with `skips=0` FCN-32s; `kerazoo.pairs.create("fcn_8s")` adds
+VGG-16 with the paper's skips from its poolings. `FCN(skips=0)` over ResNet-50 at an output stride of 8, under the
+linear head, is torchvision's `fcn_resnet50`; `pad=False` gives its logits at every size.
 """
 
 from dataclasses import dataclass
