@@ -106,20 +106,30 @@ def weights() -> str:
 
 
 def encoder_support() -> str:
-    """Table of what the tests measured on every encoder, from docs/encoders.csv; see tests/encoder_record.py."""
+    """Table of what the tests measured on encoders, from docs/encoders.csv. Equal ones of a family share a line."""
     with (REPOSITORY / "docs" / "encoders.csv").open(newline="") as file:
         records = {(row["encoder"], row["backend"]): row for row in csv.DictReader(file)}
-    rows = []
-    for (encoder, backend), row in records.items():
-        if backend != "tensorflow":
-            continue
-        measured = {key: row[key] for key in ("pyramid", "channels", "depth", "dilation", "reload")}
-        same = {other: records[encoder, other].items() >= measured.items() for other in ("jax", "torch")}
-        answers = (row["pyramid"] != "no", row["channels"] == "1 4", row["reload"] == "yes", same["jax"], same["torch"])
-        lists = (row[key].replace("none", "–").replace(" ", ", ") for key in ("pyramid", "dilation"))
-        rows.append((f"`{encoder}`", *lists, *("yes" if answer else "**no**" for answer in answers)))
-    heads = ("strides", "output strides", "any size", "1 and 4 channels", "`.keras`", "JAX", "PyTorch")
-    return _table(("encoder", *heads), rows)
+    answers = {
+        encoder: _measured(row, records[encoder, "jax"], records[encoder, "torch"])
+        for (encoder, backend), row in records.items()
+        if backend == "tensorflow"
+    }
+    families = itertools.groupby(answers, key=lambda name: (_family(name), answers[name]))
+    heads = ("encoders", "strides", "output strides", "any size", "1 and 4 channels", "`.keras`", "JAX", "PyTorch")
+    return _table(heads, ((_names(names), *answer) for (_, answer), names in families))
+
+
+def _family(name: str) -> str:
+    return re.split(r"[\d_]", name)[0]
+
+
+def _measured(row: dict[str, str], *others: dict[str, str]) -> tuple[str, ...]:
+    """Cells of an encoder: what `row` has, and whether the other backends have the same."""
+    measured = {key: row[key] for key in ("pyramid", "channels", "depth", "dilation", "reload")}
+    holds = [row["pyramid"] != "no", row["channels"] == "1 4", row["reload"] == "yes"]
+    holds += [other.items() >= measured.items() for other in others]
+    lists = (row[key].replace("none", "–").replace(" ", ", ") for key in ("pyramid", "dilation"))
+    return (*lists, *("yes" if answer else "**no**" for answer in holds))
 
 
 def _fields(section: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
