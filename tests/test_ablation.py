@@ -159,7 +159,7 @@ def resolved(kind, part):
     return registry[part] if kind == "encoder" else registry.create(part)
 
 
-@pytest.mark.parametrize("name", rows_to_build())
+@pytest.mark.parametrize("name", [*rows_to_build()])
 def test_a_row_has_the_parameters_that_it_should(name):
     (*arguments, num_classes), _, expected = ROWS[name]
     assert kz.segmenter(*arguments, num_classes=num_classes).count_params() == expected

@@ -43,7 +43,7 @@ def shipped():
         yield pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * slow)
 
 
-@pytest.mark.parametrize("path", shipped())
+@pytest.mark.parametrize("path", [*shipped()])
 def test_shipped_recipe_validates_and_builds(path):
     recipe = Recipe.load(path, ["model.weights=null"])  # nothing is downloaded here
     assert recipe.name == path.stem
