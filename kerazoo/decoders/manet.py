@@ -34,7 +34,7 @@ class MANet:
         attention: "row" for weights that sum to 1 for each position, "joint" for smp's; see
             `kerazoo.layers.PositionAttention`.
         reduction: Channels of a skip per channel of its gate's bottleneck.
-        min_channels: Least width of that bottleneck, for narrow skips.
+        min_channels: Least width of that bottleneck; the fewer, the likelier all of it starts dead behind its ReLU.
         upsampling: "bilinear" or "nearest".
         norm: What normalises the convolutions: "batch", "group", "instance", or None.
 
@@ -49,7 +49,7 @@ class MANet:
     attention_width: int = 64
     attention: str = "row"
     reduction: int = 16
-    min_channels: int = 4
+    min_channels: int = 8
     upsampling: str = "bilinear"
     norm: str | None = "batch"
 
