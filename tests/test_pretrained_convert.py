@@ -3,6 +3,7 @@
 import importlib.util
 import struct
 import sys
+import tracemalloc
 from pathlib import Path
 
 import keras
@@ -327,3 +328,15 @@ def test_journey_from_a_timm_file(tmp_path, checkpoint, state):
     model = kz.segmenter(TINY, "fpn", "mlf", num_classes=1, weights=str(checkpoint), image_shape=(32, 32, 3))
     expected = state["layer1.0.conv1.weight"].transpose(2, 3, 1, 0)
     np.testing.assert_array_equal(conv_of(model.get_layer("encoder"), "layer1_0_conv1"), expected)
+
+
+def test_tensors_are_read_one_at_a_time(tmp_path):
+    """What NumPy holds at the peak is a few tensors, however many the file has."""
+    model = keras.Sequential([keras.Input((512,)), *(keras.layers.Dense(512, name=f"{i}") for i in range(12))])
+    path = tmp_path / "dense.safetensors"
+    save_file(state_of(tensors.places(model, lambda path: path.rpartition("/")[2])), path)
+    tracemalloc.start()
+    tensors.assign(model, tensors.read(path), lambda path: path.rpartition("/")[2])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * (4 * 512 * 512) < path.stat().st_size / 2
