@@ -16,6 +16,7 @@ import kerazoo
 POSITIONAL_DEFAULTS = {
     "list(pattern)": 'kz.losses.list("*dice*")',
     "records(pattern)": 'kz.pretrained.records("resnet50.*")',
+    "from_smp(config)": "kz.pretrained.from_smp(state_dict, config)",
     "RAdam(learning_rate)": "kz.optimizers.RAdam(1e-3), as every Keras optimizer",
     "freeze(part)": 'kz.freeze(model, "encoder")',
     "unfreeze(part)": 'kz.unfreeze(model, "encoder")',
