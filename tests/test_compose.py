@@ -126,14 +126,6 @@ def test_mlf_stages_can_be_switched_off():
     assert parameters(before=False, convolutions=0, after=False) == plain.count_params()
 
 
-def test_projecting_before_upsampling_is_the_same_as_after(model):
-    """The hypercolumn's 1x1 convolution commutes with bilinear resizing."""
-    x = np.random.default_rng(0).random((1, 6, 7, 5), dtype="float32")
-    kernel = np.random.default_rng(1).random((5, 3), dtype="float32")
-    up = kz.layers.Resize(factor=4)
-    np.testing.assert_allclose(up(x @ kernel), keras.ops.convert_to_numpy(up(x)) @ kernel, rtol=1e-4, atol=1e-5)
-
-
 def test_dilated_encoder_under_every_decoder():
     for decoder in kz.decoders.list():
         if encoder_for(decoder) is not TINY:
@@ -266,7 +258,7 @@ def test_a_prior_without_a_logit_is_refused():
             kz.heads.create,
             "mlf",
             {"attention": "es"},
-            r"MLF's `attention` must be one of \(None, 'se'\), received 'es'",
+            r"MLF's `attention` must be one of \(None, 'se', .*\), received 'es'",
         ),
         (kz.heads.create, "hypercolumn", {"fuse": "add"}, r"Hypercolumn's `fuse` must be one of \('sum', 'concat'\)"),
         (kz.heads.create, "linear", {"kernel_size": 2}, r"Linear's `kernel_size` must be odd, received 2"),
