@@ -11,7 +11,7 @@ from keras import layers
 
 from kerazoo.decoders import DECODERS
 from kerazoo.encoders import ENCODERS
-from kerazoo.encoders.build import build_encoder, check_image_shape, padded_shape, pyramid_features
+from kerazoo.encoders.build import build_encoder, check_image_shape, outside_levels, padded_shape, pyramid_features
 from kerazoo.encoders.switches import build_encoder_with_switches
 from kerazoo.heads import HEADS
 from kerazoo.heads._auxiliary import auxiliary, auxiliary_names
@@ -43,8 +43,8 @@ def segmenter(
 
     Args:
         encoder: Name of `kerazoo.encoders.list()`, a part of that registry, or any model with `pyramid_outputs`
-            (KerasHub, KerasCV), which comes with its own weights and gets the images as they are: normalise them
-            before, or put a layer in front of the backbone.
+            (KerasHub) or `pyramid_level_inputs` (KerasCV), which comes with its own weights and gets the images as they
+            are: normalise them before, or put a layer in front of the backbone.
         decoder: Name of `kerazoo.decoders.list()`, or a part, such as `kerazoo.decoders.UNet(skip="concat")`. If it has
             `switches`, the encoder's `with_switches` is asked for them; if it has a `margin`, images are mirrored by so
             many pixels on each side first.
@@ -90,7 +90,7 @@ def segmenter(
     switch_strides = ()
 
     image = keras.Input(image_shape, name="image")
-    if hasattr(encoder, "pyramid_outputs"):
+    if outside_levels(encoder) is not None:
         if output_stride is not None:
             raise ValueError(
                 f"`output_stride` belongs to encoders given by name; {encoder.name!r} has the strides it was built "
@@ -179,7 +179,7 @@ def classifier(
     image_shape = check_image_shape(image_shape)
     image = keras.Input(image_shape, name="image")
     x = image
-    if hasattr(encoder, "pyramid_outputs"):
+    if outside_levels(encoder) is not None:
         encoder_model, strides = _outside_encoder(encoder, image_shape, weights=weights, depth=None, pad=False)
     else:
         part = _encoder_part(encoder)

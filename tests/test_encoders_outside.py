@@ -83,6 +83,20 @@ def test_tokens_are_no_maps():
         segment(backbone, image_shape=(32, 32, 3))
 
 
+def test_levels_named_by_layers_as_keras_cv_does():
+    backbone = backbone_of((None, None, 3))
+    del backbone.pyramid_outputs
+    backbone.pyramid_level_inputs = {"P1": "stage0", "P2": "stage1"}
+    assert kz.encoders.strides(segment(backbone).get_layer("encoder")) == [2, 4]
+
+
+def test_a_backbone_without_levels_is_refused():
+    backbone = backbone_of((None, None, 3))
+    backbone.pyramid_outputs = {}
+    with pytest.raises(ValueError, match="'backbone' has no levels: its `pyramid_outputs` are empty"):
+        segment(backbone)
+
+
 # KerasHub -------------------------------------------------------------------------------------------------------------
 
 HUB = {  # class: arguments of a tiny one, name of its argument for the image's shape, strides of its levels

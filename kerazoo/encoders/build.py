@@ -11,7 +11,7 @@ import keras
 from kerazoo.encoders.stem import adapt_stem
 from kerazoo.pretrained import catalog, download, tensors
 from kerazoo.requires import require
-from kerazoo.types import Features, Level
+from kerazoo.types import Features, Level, Tensor
 
 WEIGHTS_SUFFIX = ".weights.h5"
 """Ending of the files that an encoder's own `save_weights` writes."""
@@ -174,10 +174,19 @@ def padded_shape(image_shape: tuple[int | None, int | None, int], multiple: int)
     return height, width, image_shape[2]
 
 
+def outside_levels(backbone: Any) -> dict[str, Tensor] | None:
+    """Levels by name of a model with `pyramid_outputs` (KerasHub) or `pyramid_level_inputs` (KerasCV), else None."""
+    if hasattr(backbone, "pyramid_outputs"):
+        return backbone.pyramid_outputs
+    if hasattr(backbone, "pyramid_level_inputs"):  # names of layers
+        return {name: backbone.get_layer(layer).output for name, layer in backbone.pyramid_level_inputs.items()}
+    return None
+
+
 def pyramid_features(
     backbone: Any, image_shape: tuple[int | None, int | None, int], *, pad: bool
 ) -> tuple[keras.Model, tuple[int, ...]]:
-    """Turn an object with `pyramid_outputs` (KerasHub, KerasCV, medicai) into an encoder.
+    """Turn a backbone that `outside_levels` knows the levels of into an encoder.
 
     Strides are measured from shapes: families number their levels differently.
 
@@ -189,8 +198,9 @@ def pyramid_features(
     Returns: a model named "encoder" with the list of levels, fine to coarse, and their strides.
 
     Raises:
-        ValueError: the backbone takes another number of channels than `image_shape` has, was built for another size or
-            for one that its strides do not divide, or has outputs that are no maps or have no exact stride.
+        ValueError: the backbone has no levels, takes another number of channels than `image_shape` has, was built for
+            another size or for one that its strides do not divide, or has outputs that are no maps or have no exact
+            stride.
     """
     shape = check_image_shape(image_shape)
     channels = backbone.input_shape[-1]
@@ -198,13 +208,16 @@ def pyramid_features(
         raise ValueError(
             f"The backbone {backbone.name!r} takes {channels} channels, image_shape={image_shape} has {shape[2]}."
         )
-    for name, output in backbone.pyramid_outputs.items():
+    outputs = outside_levels(backbone)
+    if not outputs:
+        raise ValueError(f"The backbone {backbone.name!r} has no levels: its `pyramid_outputs` are empty.")
+    for name, output in outputs.items():
         if len(output.shape) != 4:
             raise ValueError(
                 f"The backbone {backbone.name!r} has no maps: {name!r} is {tuple(output.shape)}, and levels are "
                 "(batch, height, width, channels). Reshape the tokens of a vision transformer first."
             )
-    pyramid = keras.Model(backbone.inputs, list(backbone.pyramid_outputs.values()), name="pyramid")
+    pyramid = keras.Model(backbone.inputs, list(outputs.values()), name="pyramid")
     levels = sorted(
         (Level(stride, position) for position, stride in enumerate(strides(pyramid))), key=lambda level: level.stride
     )
