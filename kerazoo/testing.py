@@ -233,7 +233,7 @@ def _decode(part: Any, pyramid: tuple[tuple[int, int], ...]) -> tuple[keras.Mode
 def _switches(features: Features) -> dict[int, Tensor]:
     """What max poolings between levels whose strides double say."""
     return {
-        coarse.stride: MaxPoolWithIndices(2, name=f"in_pool{coarse.stride}")(fine.tensor)[1]
+        coarse.stride: MaxPoolWithIndices(name=f"in_pool{coarse.stride}")(fine.tensor)[1]
         for fine, coarse in itertools.pairwise(features)
         if coarse.stride == 2 * fine.stride
     }

@@ -41,7 +41,7 @@ def reference_pool(x, size):
 @pytest.mark.parametrize("shape", [(2, 45, 67, 3), (1, 6, 12, 2), (1, 1, 1, 1)])
 def test_maxima_and_switches_are_those_of_the_windows(size, shape):
     x = np.round(numbers(*shape), 1)  # so coarsely that windows have equal maxima
-    pooled, switches = to_numpy(MaxPoolWithIndices(size)(x))
+    pooled, switches = to_numpy(MaxPoolWithIndices(pool_size=size)(x))
     expected = reference_pool(x, size)
     np.testing.assert_array_equal(pooled, expected[0])
     np.testing.assert_array_equal(switches, expected[1])
@@ -110,7 +110,7 @@ def test_bed_of_nails_puts_values_into_upper_left_corners(factor):
     x = numbers(2, 4, 5, 3)
     expected = np.zeros((2, 4 * factor, 5 * factor, 3), "float32")
     expected[:, ::factor, ::factor] = x
-    np.testing.assert_array_equal(to_numpy(BedOfNails(factor)(x)), expected)
+    np.testing.assert_array_equal(to_numpy(BedOfNails(factor=factor)(x)), expected)
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 4, 8])
@@ -193,7 +193,7 @@ class TestHarness(TestCase):
 def test_sizes_known_only_at_run_time():
     import tensorflow as tf
 
-    layers = MaxPoolWithIndices(3), MaxUnpool(3), BedOfNails(2), MirrorPad(5, multiple=4)
+    layers = MaxPoolWithIndices(pool_size=3), MaxUnpool(pool_size=3), BedOfNails(factor=2), MirrorPad(5, multiple=4)
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), "float32")])
     def compute(x):
@@ -218,9 +218,9 @@ def test_sizes_known_only_at_run_time():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MaxPoolWithIndices(0), "`pool_size` must be at least 1, received 0"),
-        (lambda: MaxUnpool(0), "`pool_size` must be at least 1, received 0"),
-        (lambda: BedOfNails(0), "`factor` must be at least 1, received 0"),
+        (lambda: MaxPoolWithIndices(pool_size=0), "`pool_size` must be at least 1, received 0"),
+        (lambda: MaxUnpool(pool_size=0), "`pool_size` must be at least 1, received 0"),
+        (lambda: BedOfNails(factor=0), "`factor` must be at least 1, received 0"),
         (lambda: MirrorPad(-1), "`margin` and `mirrored` must be at least 0 .* received -1, 0 and 1"),
         (
             lambda: MaxUnpool()(numbers(1, 2, 2, 3), np.zeros((1, 2, 2, 4), "int32")),

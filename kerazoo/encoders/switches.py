@@ -80,7 +80,7 @@ def remember_maxima(owner: str, nodes: tuple[Node, ...]) -> tuple[Change, dict[i
         if node.strides == 1:
             return None
         (read,) = node.reads
-        x, switches[strides[index]] = MaxPoolWithIndices(node.strides, name=node.name)(outputs[read])
+        x, switches[strides[index]] = MaxPoolWithIndices(pool_size=node.strides, name=node.name)(outputs[read])
         return x
 
     return change, switches

@@ -103,7 +103,7 @@ class VGG:
         switches = {}
 
         def pool(x: Tensor, stride: int, name: str) -> Tensor:
-            x, switches[stride] = MaxPoolWithIndices(2, name=name)(x)
+            x, switches[stride] = MaxPoolWithIndices(name=name)(x)
             return x
 
         return self._levels(image, pool, output_stride=output_stride, depth=depth), switches

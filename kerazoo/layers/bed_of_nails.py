@@ -22,7 +22,7 @@ class BedOfNails(keras.layers.Layer):
         ValueError: `factor` is less than 1.
     """
 
-    def __init__(self, factor: int = 2, **kwargs):
+    def __init__(self, *, factor: int = 2, **kwargs):
         super().__init__(**kwargs)
         if factor < 1:
             raise ValueError(f"`factor` must be at least 1, received {factor}.")

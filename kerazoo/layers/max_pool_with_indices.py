@@ -26,7 +26,7 @@ class MaxPoolWithIndices(keras.layers.Layer):
         ValueError: `pool_size` is less than 1.
     """
 
-    def __init__(self, pool_size: int = 2, **kwargs):
+    def __init__(self, *, pool_size: int = 2, **kwargs):
         super().__init__(**kwargs)
         if pool_size < 1:
             raise ValueError(f"`pool_size` must be at least 1, received {pool_size}.")

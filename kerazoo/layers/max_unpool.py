@@ -27,7 +27,7 @@ class MaxUnpool(keras.layers.Layer):
         ValueError: `pool_size` is less than 1, or `inputs` and `switches` differ in channels.
     """
 
-    def __init__(self, pool_size: int = 2, **kwargs):
+    def __init__(self, *, pool_size: int = 2, **kwargs):
         super().__init__(**kwargs)
         if pool_size < 1:
             raise ValueError(f"`pool_size` must be at least 1, received {pool_size}.")
