@@ -100,6 +100,8 @@ def create(name: str, **hyperparameters: Any) -> Pair:
         name: Name of `list()`.
         hyperparameters: Of the decoder, in place of the pair's own: `create("efficientdet_d2", finest_stride=4)`.
 
+    Returns: the pair, to be unpacked into `kerazoo.segmenter`.
+
     Raises:
         ValueError: the name is unknown (near matches are named), or the decoder refuses a hyper-parameter's value.
         TypeError: the decoder has no such hyper-parameter.
