@@ -78,7 +78,10 @@ def climb(owner: str, features: Features, widths: Sequence[int] | None) -> list[
     strides = [level.stride for level in features]
     *skips, coarsest = features
     if not skips:
-        raise ValueError(f"{owner} needs at least two levels, received strides {strides}.")
+        raise ValueError(
+            f"{owner} needs at least two levels, received strides {strides}. Take an encoder with more of them, a "
+            "greater `depth`, or a decoder that does without, such as kerazoo.decoders.SegFormer."
+        )
     if widths is None:
         widths = [max(16, 256 >> step) for step in range(len(skips) + (strides[0] == 2))]
     if len(widths) not in (len(skips), len(skips) + 1):
