@@ -68,6 +68,18 @@ def test_levels_of_equal_stride_have_names_of_their_own():
     assert set(model.output) == {"mask", "aux_4", "aux_8", "aux_16", "aux_16_3"}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", kz.decoders.list())
+def test_every_decoder_can_be_supervised(name):
+    decoder = kz.decoders.create(name, **({"fc_width": 16} if name == "deconvnet" else {}))
+    switches = getattr(decoder, "switches", False)
+    encoder = kz.encoders.VGG(depths=(1,) * 5, widths=(8,) * 5) if switches else TINY
+    model = kz.segmenter(encoder, decoder, "linear", num_classes=2, aux=True)
+    outputs = model.predict_on_batch(images_and_masks(1)[0])
+    assert len(outputs) == 1 + len(model.get_layer("aux_head").outputs)
+    assert {value.shape for value in outputs.values()} == {(1, 33, 47, 2)}
+
+
 def test_without_aux_the_rest_is_the_same(model):
     images, _ = images_and_masks(2)
     bare = without_aux(model)

@@ -1,4 +1,4 @@
-"""From a trained model to masks: batches of any sizes, tiles, flips, decision rules, whole folders."""
+"""From a trained model to masks: any sizes, tiles, flips, decision rules, two stages, whole folders."""
 
 from kerazoo.compose import without_aux
 from kerazoo.inference.decision import DecisionRule
