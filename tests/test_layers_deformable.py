@@ -215,7 +215,7 @@ class TestHarness(TestCase):
 )
 def test_what_makes_no_kernel_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        DeformableConv2D(4, **options)
+        DeformableConv2D(4, **{"kernel_size": 3, **options})
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_what_makes_no_kernel_is_refused(options, message):
 )
 def test_maps_that_do_not_fit_are_refused(options, channels, message):
     with pytest.raises(ValueError, match=message):
-        DeformableConv2D(4, **options).build(*((1, 4, 4, c) for c in channels))
+        DeformableConv2D(4, 3, **options).build(*((1, 4, 4, c) for c in channels))
 
 
 def test_fusion_refuses_a_single_map():

@@ -78,7 +78,7 @@ class FaPN:
         points = self.offset_groups * POINTS
         offsets = _predict(difference, 2 * points, name=f"{name}_offsets")
         modulation = _predict(difference, points, activation="sigmoid", name=f"{name}_modulation")
-        x = DeformableConv2D(self.width, offset_groups=self.offset_groups, name=f"{name}_deform")(
+        x = DeformableConv2D(self.width, 3, offset_groups=self.offset_groups, name=f"{name}_deform")(
             grown, offsets, modulation
         )
         return layers.ReLU(name=f"{name}_relu")(x)

@@ -47,7 +47,7 @@ class DeformableConv2D(keras.layers.Layer):
     def __init__(
         self,
         filters: int,
-        kernel_size: int | tuple[int, int] = 3,
+        kernel_size: int | tuple[int, int],
         *,
         strides: int = 1,
         dilation_rate: int = 1,
