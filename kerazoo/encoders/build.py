@@ -150,8 +150,10 @@ def strides(model: keras.Model) -> list[int]:
     """
     shape = model.input_shape
     size = [n or math.lcm(256, 7 * 9 * 5) for n in shape[1:3]]
-    outputs = model.compute_output_spec(keras.KerasTensor((1, *size, shape[3]), dtype="float32"))
-    outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    outputs = model.outputs
+    if any(None in output.shape[1:3] for output in outputs):
+        outputs = model.compute_output_spec(keras.KerasTensor((1, *size, shape[3]), dtype="float32"))
+        outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     return [_stride(size, output.shape[1:3]) for output in outputs]
 
 
