@@ -51,15 +51,14 @@ def maximum_top(x):
     return layers.Softmax()(layers.Reshape((4,))(x))
 
 
-@pytest.mark.backends
-@pytest.mark.parametrize("top", [flat_top, average_top, maximum_top])
+@pytest.mark.parametrize("top", [pytest.param(flat_top, marks=pytest.mark.backends), average_top, maximum_top])
 def test_the_map_is_the_classifier_at_every_window(top):
     classifier = valid_network(top)
     heat = kz.pretrained.convolutionalise(classifier)
     assert heat.output_shape == (None, None, None, 4)
-    x = image(0, (2, 19, 22, 3))
+    x = image(0, (2, 17, 20, 3))
     found = heat.predict_on_batch(x)
-    assert found.shape == (2, 3, 5, 4)
+    assert found.shape == (2, 2, 4, 4)
     for row in range(found.shape[1]):
         for column in range(found.shape[2]):
             window = x[:, 2 * row : 2 * row + 14, 2 * column : 2 * column + 14]
