@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from kerazoo.compose import without_aux
 from kerazoo.inference.decision import DecisionRule, mask_logits, probabilities
-from kerazoo.training import scores
+from kerazoo.inference import scores
 from kerazoo.training.build import make_batches, plain_data_errors
 from kerazoo.training.callbacks import read_state
 from kerazoo.training.run import SPLITS, load_model, open_source, read_run, read_split, write_json
@@ -57,7 +58,7 @@ def evaluate(
     if not 0 < threshold < 1:
         raise ValueError(f"`threshold` is a probability between 0 and 1; received {threshold}.")
     checkpoint = recipe.evaluation.checkpoint if checkpoint is None else checkpoint
-    model = load_model(run, checkpoint)
+    model = without_aux(load_model(run, checkpoint))
     epoch = len(read_state(run / "checkpoints" / f"{checkpoint}.keras")["rows"])
     source = open_source(recipe, facts["data"] if data is None else data)
     samples = read_split(run, source)[split]
