@@ -6,7 +6,7 @@ import pytest
 
 import kerazoo as kz
 from kerazoo.inference.decision import DecisionRule, probabilities
-from kerazoo.training import scores
+from kerazoo.inference import scores
 
 
 def batch(num_classes, n=24, seed=0, ignore=None):
