@@ -69,8 +69,9 @@ def test_linknet_reaches_the_image_from_any_pyramid(strides):
     [kz.decoders.LinkNet(width=6), kz.decoders.PSPNet(width=6, align_corners=True), kz.decoders.Identity()],
     ids=["linknet", "pspnet", "identity"],
 )
-def test_sizes_may_be_known_only_at_run_time(part):
-    assert_compiled_equals_eager(part)
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_run_time_sizes_and_xla(part, jit):
+    assert_compiled_equals_eager(part, jit=jit)
 
 
 @pytest.mark.backends

@@ -37,11 +37,16 @@ class ConvUnit(keras.layers.Layer):
         self.norm_kind = norm_kind
 
     def build(self, inputs_shape):
+        # Padded here and not by "same": TensorFlow's graph optimizer (2.21) gets the sizes of such dilated convolutions
+        # wrong where they are concatenated with other maps and only one of height and width is known in advance.
+        self.pad = keras.layers.ZeroPadding2D(
+            self.dilation * (self.kernel_size // 2), dtype=self.dtype_policy, name="pad"
+        )
         window = {"kernel_size": self.kernel_size, "dilation_rate": self.dilation}
         if self.separable:
             spread = keras.layers.DepthwiseConv2D(
                 **window,
-                padding="same",
+                padding="valid",
                 use_bias=False,
                 depthwise_initializer=depthwise_initializer(inputs_shape[-1]),
                 dtype=self.dtype_policy,
@@ -50,6 +55,7 @@ class ConvUnit(keras.layers.Layer):
             self.convolutions = [spread, self._conv("pointwise", kernel_size=1)]
         else:
             self.convolutions = [self._conv("conv", **window)]
+        inputs_shape = self.pad.compute_output_shape(inputs_shape)
         for layer in self.convolutions:
             layer.build(inputs_shape)
             inputs_shape = layer.compute_output_shape(inputs_shape)
@@ -63,7 +69,7 @@ class ConvUnit(keras.layers.Layer):
         return keras.layers.Conv2D(
             self.filters,
             **window,
-            padding="same",
+            padding="valid",
             use_bias=self.norm_kind is None,
             kernel_initializer="he_normal",
             dtype=self.dtype_policy,
@@ -71,7 +77,7 @@ class ConvUnit(keras.layers.Layer):
         )
 
     def call(self, inputs):
-        x = inputs
+        x = self.pad(inputs) if self.kernel_size > 1 else inputs
         for layer in self.convolutions:
             x = layer(x)
         return keras.ops.relu(x if self.norm is None else self.norm(x))

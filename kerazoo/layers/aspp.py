@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from kerazoo.layers._conv_unit import ConvUnit
+from kerazoo.layers.resize import Resize
 
 
 @keras.saving.register_keras_serializable("kerazoo")
@@ -58,6 +59,7 @@ class ASPP(keras.layers.Layer):
             for i, rate in enumerate(self.rates, start=1)
         ]
         self.image = ConvUnit(self.filters, dtype=policy, name=f"branch{len(self.branches)}_image")
+        self.resize = Resize(dtype=policy, name="resize")
         self.project = ConvUnit(self.filters, dtype=policy, name="project")
         self.drop = keras.layers.Dropout(self.dropout, dtype=policy, name="drop")
         for branch in (*self.branches, self.image):
@@ -67,8 +69,8 @@ class ASPP(keras.layers.Layer):
     def call(self, inputs):
         maps = [branch(inputs) for branch in self.branches]
         mean = ops.mean(ops.cast(inputs, "float32"), axis=(1, 2), keepdims=True)
-        whole = self.image(ops.cast(mean, inputs.dtype))
-        whole = whole + ops.zeros_like(maps[0])  # one pixel, resized to the map
+        # Not a broadcast: TensorFlow's graph optimizer (2.21) takes the wrong size for it, as in ConvUnit.
+        whole = self.resize(self.image(ops.cast(mean, inputs.dtype)), like=inputs)
         return self.drop(self.project(ops.concatenate([*maps, whole], axis=-1)))
 
     def compute_output_shape(self, inputs_shape):
