@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import kerazoo as kz
-from kerazoo.inference.decision import DecisionRule, probabilities
 from kerazoo.inference import scores
+from kerazoo.inference.decision import DecisionRule, probabilities
 
 
 def batch(num_classes, n=24, seed=0, ignore=None):

@@ -44,8 +44,8 @@ def saved_model(
     `parity.json`, the differences, and `card.md`, which says how to use it.
 
     Args:
-        model: Segmenter with one input; a model in mixed precision is rebuilt in float32, and what `segmenter(aux=True)`
-            adds is left out.
+        model: Segmenter with one input; a model in mixed precision is rebuilt in float32, and what
+            `segmenter(aux=True)` adds is left out.
         path: Directory to make.
         rule: What counts as found; None is `DecisionRule()`.
         image_size: `(height, width)` the model was trained at: images are resized to it inside the export, antialiased,

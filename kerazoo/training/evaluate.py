@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from kerazoo.compose import without_aux
-from kerazoo.inference.decision import DecisionRule, mask_logits, probabilities
 from kerazoo.inference import scores
+from kerazoo.inference.decision import DecisionRule, mask_logits, probabilities
 from kerazoo.training.build import make_batches, plain_data_errors
 from kerazoo.training.callbacks import read_state
 from kerazoo.training.run import SPLITS, load_model, open_source, read_run, read_split, write_json
