@@ -37,7 +37,7 @@ def batch(channels=1, size=(3, 6, 5), seed=0):
     return rng.integers(0, max(2, channels), size), rng.normal(0, 2, (*size, channels)).astype("float32")
 
 
-def logit(probabilities):
+def logit(probabilities) -> np.ndarray:
     p = np.clip(np.asarray(probabilities, "float64"), 1e-12, 1 - 1e-7)
     return np.log(p / (1 - p)).astype("float32")[None, ..., None]
 
@@ -105,7 +105,7 @@ def test_generalised_dice_weighs_classes_by_their_size():
     """One pixel of class 1 counts as much as fifteen of class 2: half of the overlap is lost with either."""
     truth = np.full((1, 4, 4), 2)
     truth[0, 0, 0] = 1
-    never_one = np.broadcast_to(np.float32([-CERTAIN, -CERTAIN, CERTAIN]), (1, 4, 4, 3))
+    never_one = np.broadcast_to(np.array([-CERTAIN, -CERTAIN, CERTAIN], "float32"), (1, 4, 4, 3))
     # class 1: weight 1, overlap 0, sizes 1 + 0; class 2: weight 1/15², overlap 15, sizes 15 + 16; no background
     expected = 1 - 2 * (15 / 225) / (1 + 31 / 225)
     np.testing.assert_allclose(value(GeneralizedDice(), truth, never_one), expected, rtol=1e-5)
