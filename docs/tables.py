@@ -75,13 +75,16 @@ def losses_on_empty_images() -> str:
 
     keras.config.set_dtype_policy("float32")
     truth = np.zeros((1, 8, 8), "int32")
-    policies = [("soft_dice", {"empty": policy}) for policy in ("skip", "one", "penalize")]
     rows = []
-    for name, options in [*((name, {}) for name in LOSSES if name != "soft_dice"), *policies]:
-        loss = LOSSES.create(name, **options)
-        values = [float(loss(truth, np.full((1, 8, 8, 1), logit, "float32"))) for logit in (-6, 0, 6)]
-        text = "".join(f', {key}="{value}"' for key, value in options.items())
-        rows.append((f"`{name}`{text}", *(f"{value:.4f}" for value in values)))
+    for name, kind in LOSSES.items():
+        policies = inspect.signature(kind).parameters.get("empty")
+        for options in ({"empty": policy} for policy in get_args(policies.annotation)) if policies else ({},):
+            loss = LOSSES.create(name, **options)
+            weight = np.ones(1, "float32") if loss.needs_weight else None
+            logits = (np.full((1, 8, 8, 1), logit, "float32") for logit in (-6, 0, 6))
+            values = [float(loss(truth, x, sample_weight=weight)) for x in logits]
+            text = "".join(f', {key}="{value}"' for key, value in options.items())
+            rows.append((f"`{name}`{text}", *(f"{value:.4f}" for value in values)))
     return _table(("loss", "says nothing is there (p = 0.002)", "undecided (p = 0.5)", "says all is (p = 0.998)"), rows)
 
 
