@@ -47,6 +47,19 @@ def private_faults(root=PACKAGE):
     return faults
 
 
+def private_attribute_faults(root=PACKAGE):
+    """Places that read an attribute with a leading underscore off anything but `self`, `cls` and `super()`."""
+    return [
+        f"{path}:{node.lineno}"
+        for path, tree in modules(root)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and re.match(r"_[^_]", node.attr)
+        and node.attr != "_replace"  # of named tuples, and public for all its underscore
+        and ast.unparse(node.value) not in ("self", "cls", "super()")
+    ]
+
+
 def loaded_by(statement: str, *, backend: str = "jax", path: str = "") -> set[str]:
     """Top-level packages, standard library excluded, that a fresh interpreter has after `statement`."""
     code = f"import sys; before = set(sys.modules); {statement}; print(*(set(sys.modules) - before))"
@@ -77,6 +90,7 @@ def test_tensorflow_only_where_design_allows():
 
 def test_no_private_modules():
     assert private_faults() == []
+    assert private_attribute_faults() == []
 
 
 def test_imports_and_dependencies_are_the_same_list():
@@ -125,6 +139,8 @@ def test_the_checks_can_fail(tmp_path):
     (package / "d.py").write_text("from tensorflow.python import ops\n")
     assert tensorflow_faults(package) == ["a.py:2", "b.py:2", "d.py:1"]
     assert private_faults(package) == ["c.py:2", "d.py:1"]
+    (package / "e.py").write_text("def f(graph):\n    return graph._context, graph.__dict__, graph.tuple._replace(a=1)\n")
+    assert private_attribute_faults(package) == ["e.py:2"]
 
     stand_in = tmp_path / "path"
     stand_in.mkdir()

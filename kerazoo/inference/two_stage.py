@@ -84,7 +84,7 @@ def _output(model: Any, key: str, *, rank: int) -> Tensor:
         raise ValueError(
             f"`{stage}` must give logits {wanted}, or a mapping with them as {key!r}; its output is {found}."
         )
-    if made_by := _activation(output):
+    if made_by := _activation(model, output):
         raise ValueError(
             f"`{stage}` must give logits, and its last layer applies a {made_by}: TwoStage applies its own. Leave the "
             "activation out of that layer; weights stay the same."
@@ -92,9 +92,9 @@ def _output(model: Any, key: str, *, rank: int) -> Tensor:
     return output
 
 
-def _activation(output: Tensor) -> str | None:
+def _activation(model: keras.Model, output: Tensor) -> str | None:
     """The sigmoid or softmax that makes `output`, if one does."""
-    operation = output._keras_history.operation
+    operation = next((operation for operation in model.operations if operation.output is output), None)
     name = getattr(getattr(operation, "activation", None), "__name__", type(operation).__name__).lower()
     return name if name in ("sigmoid", "softmax") else None
 

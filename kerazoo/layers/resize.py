@@ -113,18 +113,10 @@ class Resize(keras.layers.Layer):
 
 
 def _under_xla() -> bool:
-    """Whether XLA will compile what TensorFlow is tracing now; only the contexts of the graphs tell."""
+    """Whether XLA will compile what TensorFlow is tracing now."""
     import tensorflow as tf
 
-    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
-    while graph is not None:
-        context = graph._get_control_flow_context()  # a method that TensorFlow has no public name for
-        while context is not None:
-            if context.IsXLAContext():
-                return True
-            context = context.outer_context
-        graph = getattr(graph, "outer_graph", None)
-    return False
+    return tf.__internal__.get_enclosing_xla_context() is not None  # exported for libraries such as Keras
 
 
 def _multiply(x: Tensor, height: Any, width: Any, *, align_corners: bool) -> Tensor:
