@@ -113,6 +113,21 @@ def test_class_metrics_are_those_of_scikit_learn(kind, channels, images):
 
 
 @pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("kind", list(ORACLES), ids=lambda kind: kind.__name__)
+def test_undefined_is_one_where_asked(kind, channels):
+    metrics = [kind(channels, images="all", empty="one", ignore_class=IGNORED, average=a) for a in ("foreground", None)]
+    labels = list(range(max(2, channels)))
+    for name, truth, prediction in masks(channels):
+        t, p = pixels(truth, prediction, "all")
+        score, _ = ORACLES[kind]
+        each = score(t, p, labels=labels, average=None, zero_division=1) if t.size else np.ones(len(labels))
+        mean, vector = (result(metric, truth, logits_of(prediction, channels)) for metric in metrics)
+        np.testing.assert_allclose(vector, each, rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(metrics[1].per_class(), each, rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(mean, np.mean(each[1:]), rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
 def test_accuracy_and_correlation_are_those_of_scikit_learn(channels):
     accuracy, correlation = (kind(channels, ignore_class=IGNORED) for kind in (Accuracy, MCC))
     for name, truth, prediction in masks(channels):
@@ -408,6 +423,7 @@ def test_model_with_metrics_comes_back_from_a_file(tmp_path):
         (lambda: IoU(0), "IoU takes `num_classes` of at least 1, received 0"),
         (lambda: IoU(1, images="some"), r"`images` one of \('non_empty', 'all'\), received 'some'"),
         (lambda: Dice(1, average="macro"), "`average` 'foreground' or None, received 'macro'"),
+        (lambda: IoU(1, empty="penalize"), r"`empty` one of \('skip', 'one'\), received 'penalize'"),
         (lambda: Recall(1, threshold=1.0), r"probability in \(0, 1\) as `threshold`, received 1.0"),
         (lambda: MCC(1, ignore_class=1.5), "one class id or None as `ignore_class`, received 1.5"),
         (lambda: ImageBalancedAccuracy(min_area=0), "`min_area` of at least 1 pixel, received 0"),

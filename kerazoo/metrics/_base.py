@@ -14,6 +14,7 @@ from kerazoo.types import Tensor
 
 Images = Literal["non_empty", "all"]
 Average = Literal["foreground"] | None
+Empty = Literal["skip", "one"]
 
 
 class StreamingMetric(keras.metrics.Metric, abc.ABC):
@@ -192,15 +193,17 @@ class ClassMetric(PixelMetric):
     Args:
         num_classes: See `PixelMetric`.
         images: See `PixelMetric`.
-        average: "foreground": mean over the foreground classes whose value is defined, 0 if none is. None: a vector,
-            one entry per mask id (the background first, also for one logit), 0 where it is not defined.
+        average: "foreground": mean over the foreground classes. None: a vector, one entry per mask id (the background
+            first, also for one logit).
+        empty: What a class is worth whose ratio is 0/0 over all images that take part. "skip": nothing, it is left out
+            of the mean, and where no class is left (and in the vector) stands 0. "one": 1.
         threshold: See `Metric`.
         ignore_class: See `Metric`.
         name: Name of the metric.
         dtype: See `Metric`.
 
     Raises:
-        ValueError: `average` is unknown.
+        ValueError: `average` or `empty` is unknown.
     """
 
     def __init__(
@@ -209,6 +212,7 @@ class ClassMetric(PixelMetric):
         *,
         images: Images,
         average: Average = "foreground",
+        empty: Empty = "skip",
         threshold: float = 0.5,
         ignore_class: int | None = None,
         name: str | None = None,
@@ -219,7 +223,10 @@ class ClassMetric(PixelMetric):
         )
         if average not in ("foreground", None):
             raise ValueError(f"{type(self).__name__} takes `average` 'foreground' or None, received {average!r}.")
+        if empty not in get_args(Empty):
+            raise ValueError(f"{type(self).__name__} takes `empty` one of {get_args(Empty)}, received {empty!r}.")
         self.average = average
+        self.empty: Empty = empty
 
     @abc.abstractmethod
     def ratio(self, hits: Tensor, false_positives: Tensor, false_negatives: Tensor) -> tuple[Tensor, Tensor]:
@@ -229,15 +236,19 @@ class ClassMetric(PixelMetric):
         """Mean over the foreground classes, or the vector."""
         numerator, denominator = self._ratio()
         values = ops.divide_no_nan(numerator, denominator)
+        defined = ops.cast(denominator[1:] > 0, values.dtype)
+        if self.empty == "one":
+            values = ops.where(denominator > 0, values, ops.ones_like(values))
+            defined = ops.ones_like(defined)
         if self.average is None:
             return values
-        defined = ops.cast(denominator[1:] > 0, values.dtype)
         return ops.divide_no_nan(ops.sum(values[1:] * defined), ops.sum(defined))
 
     def per_class(self) -> np.ndarray:
-        """`(K,)` float64 values, one per mask id, background first; NaN where not defined. Outside of compiled code."""
+        """`(K,)` float64 values, one per mask id, background first; NaN for what is skipped. Not in compiled code."""
         numerator, denominator = (np.asarray(ops.convert_to_numpy(part), np.float64) for part in self._ratio())
-        return np.divide(numerator, denominator, out=np.full(self.num_ids, np.nan), where=denominator > 0)
+        undefined = np.full(self.num_ids, 1.0 if self.empty == "one" else np.nan)
+        return np.divide(numerator, denominator, out=undefined, where=denominator > 0)
 
     def _ratio(self) -> tuple[Tensor, Tensor]:
         matrix = self.matrix()
@@ -246,7 +257,7 @@ class ClassMetric(PixelMetric):
         return self.ratio(ops.sum(matrix * hit, axis=0), ops.sum(wrong, axis=0), ops.sum(wrong, axis=1))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "average": self.average}
+        return {**super().get_config(), "average": self.average, "empty": self.empty}
 
 
 class ImageMetric(Metric):

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from kerazoo.metrics._base import Average, ClassMetric, Images
+from kerazoo.metrics._base import Average, ClassMetric, Empty, Images
 from kerazoo.types import Tensor
 
 
@@ -20,7 +20,9 @@ class Precision(ClassMetric):
     Args:
         num_classes: As the model's: 1 for one logit with mask ids {0, 1}, else K with ids 0..K-1, 0 the background.
         images: "all" or "non_empty".
-        average: "foreground", or None for a vector with one entry per mask id, 0 where it is not defined.
+        average: "foreground", or None for a vector with one entry per mask id.
+        empty: What a class is worth that is not predicted in any image that takes part. "skip": it is left out of the
+            mean, which is 0 if no class is left, and is 0 in the vector. "one": 0/0 := 1.
         threshold: Probability above which a pixel is foreground; for one logit only.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the metric.
@@ -36,6 +38,7 @@ class Precision(ClassMetric):
         *,
         images: Images = "all",
         average: Average = "foreground",
+        empty: Empty = "skip",
         threshold: float = 0.5,
         ignore_class: int | None = None,
         name: str | None = "precision",
@@ -45,6 +48,7 @@ class Precision(ClassMetric):
             num_classes,
             images=images,
             average=average,
+            empty=empty,
             threshold=threshold,
             ignore_class=ignore_class,
             name=name,
