@@ -15,11 +15,18 @@ if TYPE_CHECKING:
 
 
 def make_batches(
-    recipe: Recipe, source: "Source", *, channels: int, train: bool, outputs: str | keras.Model = "mask"
+    recipe: Recipe,
+    source: "Source",
+    *,
+    channels: int,
+    train: bool,
+    outputs: str | keras.Model = "mask",
+    weigh: bool = False,
 ) -> Any:
     """The dataset of a source: drawn and augmented for training, else every image once in order.
 
-    `outputs` is as in `kerazoo.data.pipeline`: "mask", or the model that is trained.
+    `outputs` is as in `kerazoo.data.pipeline`: "mask", or the model that is trained. `weigh` adds the recipe's weights
+    of the pixels, if it has any.
     """
     from kerazoo.data import pipeline
 
@@ -31,6 +38,7 @@ def make_batches(
         "cache": recipe.data.cache,
         "seed": settings.seed,
         "outputs": outputs,
+        "weights": create("data.weights", settings.weights) if weigh and settings.weights else None,
     }
     if not train:
         return pipeline(source, shuffle=False, **form)
@@ -113,6 +121,11 @@ def make_loss(recipe: Recipe, ignore_class: int | None = None) -> keras.losses.L
         loss = create("losses", part, **ignore)
         terms.append(loss if part.weight == 1 else part.weight * loss)
     return sum(terms[1:], start=terms[0])
+
+
+def needs_weights(recipe: Recipe) -> bool:
+    """Whether a term of the loss cannot do without weights of the pixels."""
+    return any(create("losses", part).needs_weight for part in recipe.loss)
 
 
 def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:

@@ -66,6 +66,7 @@ _TABLES = {
     "losses": "LOSSES",
     "optimizers": "OPTIMIZERS",
     "data.augment": "AUGMENTATIONS",
+    "data.weights": "WEIGHTS",
 }
 
 

@@ -175,6 +175,8 @@ class Training(Section):
         sampler: "natural", "under" or "over" (see `kerazoo.data.pipeline`).
         balanced_batches: Half of every batch is foreground images, not only half of the epoch.
         augment: Augmentations of the training images, in order.
+        weights: A name of `kerazoo.data.weights.list()` with its keywords: weights of the pixels in the loss, made from
+            each training mask; of validation masks too where a term of the loss cannot do without. None for none.
         jit_compile: XLA: True, False, or "auto" for Keras's choice.
         strategy: Devices (see `kerazoo.training.strategy`).
         freeze: The part that is not trained, or None.
@@ -191,6 +193,7 @@ class Training(Section):
     sampler: Literal["natural", "under", "over"] = "natural"
     balanced_batches: bool = False
     augment: tuple[Annotated[Part, registered("data.augment")], ...] = ()
+    weights: Annotated[Part, registered("data.weights")] | None = None
     jit_compile: bool | Literal["auto"] = "auto"
     strategy: Literal["auto", "single", "mirrored", "data_parallel"] = "auto"
     freeze: Freeze | None = None
@@ -251,6 +254,23 @@ class Recipe(Section):
     optimizer: Annotated[Optimizer, AfterValidator(_check_optimizer)]
     training: Training
     evaluation: Evaluation = Evaluation()
+
+    @pydantic.field_validator("training")
+    @classmethod
+    def _weights_fit_the_loss(cls, training: Training, info: pydantic.ValidationInfo) -> Training:
+        for part in info.data.get("loss", ()):
+            loss = create("losses", part)
+            if training.weights is None and loss.needs_weight:
+                raise ValueError(
+                    f"the loss {part.name!r} needs weights of the pixels, received weights=null. Set training.weights "
+                    "to a name of kerazoo.data.weights.list(), such as boundary."
+                )
+            if training.weights is not None and loss.weighted and not loss.per_pixel:
+                raise ValueError(
+                    f"training.weights are of pixels, and the loss {part.name!r} has one value per image. Write "
+                    f"{{name: {part.name}, weighted: false}}."
+                )
+        return training
 
     @classmethod
     def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> Self:

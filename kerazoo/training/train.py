@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from kerazoo.training import callbacks
-from kerazoo.training.build import build_model, compile_model, make_batches, plain_data_errors
+from kerazoo.training.build import build_model, compile_model, make_batches, needs_weights, plain_data_errors
 from kerazoo.training.evaluate import evaluate
 from kerazoo.training.recipe import Recipe
 from kerazoo.training.run import SPLITS, describe_environment, open_source, read_run, read_split, write_json
@@ -63,9 +63,10 @@ def train(
     keras.utils.set_random_seed(recipe.training.seed)
     with devices(recipe.training.strategy, batch_size=recipe.training.batch_size) as count:
         model = build_model(recipe, num_classes=source.num_classes, channels=channels)
+        form: dict[str, Any] = {"channels": channels, "outputs": model}
         batches = {
-            name: make_batches(recipe, split[name], channels=channels, train=name == "train", outputs=model)
-            for name in SPLITS[:2]
+            "train": make_batches(recipe, split["train"], train=True, weigh=True, **form),
+            "val": make_batches(recipe, split["val"], train=False, weigh=needs_weights(recipe), **form),
         }
         compile_model(recipe, model, source, steps_per_epoch=len(batches["train"]))
         if not resume:
