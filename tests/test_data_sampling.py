@@ -13,7 +13,7 @@ mixes = st.tuples(st.integers(1, 30), st.integers(1, 30)).map(lambda t: np.repea
 
 
 def order(foreground, **options):
-    return Order(size=len(foreground), foreground=np.asarray(foreground), **options)
+    return Order(size=len(foreground), strata=np.asarray(foreground), **options)
 
 
 @settings(max_examples=60, deadline=None)
@@ -79,6 +79,55 @@ def test_under_uses_the_whole_larger_side_over_epochs():
     assert seen[0] != seen[1]
 
 
+KINDS = np.repeat([0, 1, 2, 3], (40, 12, 5, 1))
+NAMES = ("empty", "crack", "hole", "fray")
+
+
+@pytest.mark.parametrize(("sampler", "each"), [("under", 1), ("over", 40)])
+def test_classes_are_shown_equally_often(sampler, each):
+    by_class = order(KINDS, names=NAMES, sampler=sampler)
+    for epoch in range(3):
+        drawn = by_class(epoch)
+        assert np.bincount(KINDS[drawn]).tolist() == [each] * 4
+        assert len(drawn) == len(by_class)
+    assert sorted(drawn[KINDS[drawn] == 0].tolist()) == list(range(40)) or sampler == "under"
+    assert by_class(0).tolist() != by_class(1).tolist()
+    assert by_class(1).tolist() == order(KINDS, names=NAMES, sampler=sampler)(1).tolist()
+
+
+def test_batches_hold_every_class_equally_often():
+    by_class = order(KINDS, names=NAMES, sampler="over", balanced=8)
+    drawn = KINDS[by_class(0)].reshape(-1, 8)
+    assert (np.sort(drawn, axis=1) == [0, 0, 1, 1, 2, 2, 3, 3]).all()
+    assert len({tuple(batch) for batch in drawn.tolist()}) > 1, "a batch always has the same order of classes"
+    with pytest.raises(ValueError, match="needs a `batch_size` that is a multiple of 4, received 6"):
+        order(KINDS, names=NAMES, sampler="over", balanced=6)
+
+
+def test_strata_of_a_source():
+    source = labelled([0, 1, 2, 2, 1, 0])
+    assert [part.tolist() if part is not None else None for part in sampling.strata(source)[:1]] == [[0, 1, 1, 1, 1, 0]]
+    kinds, names = sampling.strata(source, "classes")
+    assert (kinds.tolist(), names) == ([0, 1, 2, 2, 1, 0], ("empty", "class_1", "class_2"))
+    with pytest.raises(ValueError, match="none of the 2 images shows 'class_1'. Take balance=\"foreground\""):
+        sampling.strata(source.subset([0, 2]), "classes")
+    with pytest.raises(ValueError, match="`balance` must be one of"):
+        sampling.strata(source, "class")
+    alike = labelled([2, 2, 2]).subset([0, 1])
+    with pytest.raises(ValueError, match="balances classes, and all 2 images count for 'class_2'"):
+        order(alike.strata, names=("empty", "class_1", "class_2"), sampler="over")
+    full = sampling.audit(labelled([1, 1, 1, 2]), sampler="over", balance="classes")  # no empty image, none is shown
+    assert full.strata == (("class_1", 3, 3), ("class_2", 1, 3))
+
+
+def test_audit_by_class_in_words():
+    source = labelled([0] * 40 + [1] * 12 + [2] * 5)
+    assert str(sampling.audit(source, sampler="under", balance="classes")).splitlines()[0] == (
+        "under-sampling by class: 5 of 12 class_1 + 5 class_2 + 5 of 40 empty images per epoch "
+        "(66.7 % foreground; natural 29.8 %), drawn anew each epoch, seed 0"
+    )
+
+
 def test_natural_shows_every_sample_once():
     natural = Order(size=7)
     assert sorted(natural(0).tolist()) == list(range(7))
@@ -139,5 +188,5 @@ def test_refuses(labels, options, message):
 
 
 def test_balancing_needs_to_know_the_foreground():
-    with pytest.raises(ValueError, match="`foreground` is needed to tell foreground from empty images"):
+    with pytest.raises(ValueError, match="`strata` are needed to tell foreground from empty images"):
         Order(size=3, sampler="under")

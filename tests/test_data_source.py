@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kerazoo as kz
+from kerazoo.data.source import Facts, in_threads
 from kerazoo.data.splitting import split_groups, split_images
 
 
@@ -44,8 +47,14 @@ def test_subset_selects_in_order_and_stays_labelled():
     assert source.ids == ["sample-005", "sample-001", "sample-000"]
     assert source.foreground.tolist() == [False, True, True]
     assert source.subset([2]).ids == ["sample-000"]
-    with pytest.raises(ValueError, match="a source cannot be empty"):
-        source.subset([])
+    assert source.subset(source.foreground).ids == ["sample-001", "sample-000"]
+    for nothing in ([], [False] * 3):
+        with pytest.raises(ValueError, match="a source cannot be empty"):
+            source.subset(nothing)
+    with pytest.raises(ValueError, match="are 2 bools for 3 samples"):
+        source.subset(np.array([True, False]))
+    with pytest.raises(IndexError, match="index -4 is not in a source of 3 samples"):
+        source.subset([0, -4])
 
 
 def test_labels_say_empty_in_column_0_of_several_classes():
@@ -60,6 +69,48 @@ def test_class_frequencies_count_pixels_and_skip_ignored():
     masks[0, 0], masks[1, :, 0] = 1, 255
     source = kz.data.Source(Arrays(images=masks[..., np.newaxis], masks=masks, ignore_class=255))
     assert source.class_frequencies() == pytest.approx([31 / 36, 5 / 36])
+
+
+def test_counting_classes_streams():
+    """Few masks are held at a time, and each is read once."""
+    alive = 0
+
+    class Counting(np.ndarray):
+        def __del__(self):
+            nonlocal alive
+            alive -= 1
+
+    def mask(index):
+        nonlocal alive, most
+        alive += 1
+        most = max(most, alive)
+        return np.zeros((2, 2), np.uint8).view(Counting)
+
+    most = 0
+    assert sum(1 for _ in in_threads(mask, range(2000))) == 2000
+    assert most < 200
+
+
+def test_an_index_of_many_records_is_small_and_its_sampler_starts_at_once():
+    """A tenth of what `benchmarks/data_index.py` measures: 10⁶ records below 500 MB, started within 2 s."""
+    n = 100_000
+    tracemalloc.start()
+    kinds = np.random.default_rng(0).integers(0, 4, n)
+    reader = Arrays(images=np.broadcast_to(np.zeros(1, np.uint8), (n, 1, 1, 1)), masks=np.zeros((n, 1, 1), np.uint8))
+    labels = kinds[:, np.newaxis] == 1
+    names = tuple(f"patient-{i // 7:07d}/slice-{i:07d}" for i in range(n))
+
+    class Known(Arrays):
+        ids, facts = names, Facts(labels, np.ones((n, 3), np.int32))
+
+    source = kz.data.Source(Known(**reader.__dict__))
+    start = time.perf_counter()
+    part = source.subset(range(0, n, 2))
+    drawn = kz.data.sampling.audit(part, sampler="under")
+    assert time.perf_counter() - start < 1
+    assert drawn.epoch_images == 2 * part.foreground.sum()
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
 
 
 # --- split ---
@@ -162,6 +213,12 @@ def test_a_split_of_another_data_set_is_refused(tmp_path):
     (tmp_path / "split.csv").write_text("id,split\nelsewhere,train\n")
     with pytest.raises(ValueError, match="names the id 'elsewhere', which the source lacks"):
         labelled([0, 1]).load_split(tmp_path / "split.csv")
+    (tmp_path / "split.csv").write_text("id,split\nsample-000,train\nsample-000,val\n")
+    with pytest.raises(ValueError, match="names the id 'sample-000' twice"):
+        labelled([0, 1]).load_split(tmp_path / "split.csv")
+    (tmp_path / "split.csv").write_text("id,split,group\nsample-000,train,a\nsample-001,val,b\n")
+    with pytest.raises(ValueError, match="has the group 'a' in the parts 'train' and 'val', which leaks"):
+        labelled([0, 1], groups=("a", "a")).load_split(tmp_path / "split.csv")
     (tmp_path / "split.csv").write_text("name,part\n")
     with pytest.raises(ValueError, match="must have the columns id and split, received"):
         labelled([0, 1]).load_split(tmp_path / "split.csv")

@@ -12,7 +12,7 @@ import numpy as np
 
 from kerazoo.data.cache import Cache, DirectoryCache, MemoryCache
 from kerazoo.data.images import resize_image, resize_mask, to_byte_range, to_channels
-from kerazoo.data.sampling import Draw, Order, audit_order
+from kerazoo.data.sampling import Draw, Order, audit_order, strata
 from kerazoo.data.source import Source
 from kerazoo.data.weights import create as create_weights
 from kerazoo.types import AUX_PREFIX
@@ -30,6 +30,7 @@ def pipeline(
     image_size: tuple[int, int] | None,
     batch_size: int,
     sampler: str = "natural",
+    balance: str = "foreground",
     balanced_batches: bool = False,
     augment: "Sequence[str | keras.layers.Layer]" = (),
     seed: int = 0,
@@ -53,7 +54,9 @@ def pipeline(
             keeps their sizes: then `batch_size` is 1, or all images are of one size.
         batch_size: Samples in a batch; the last may have fewer.
         sampler: "natural": every sample. "under", "over": as many foreground as empty images, see `sampling.Order`.
-        balanced_batches: Make every batch, and not only the epoch, half foreground and half empty.
+        balance: What "under" and "over" balance: "foreground", or "classes": as many images of each class as of each
+            other and as empty ones, see `sampling.strata`.
+        balanced_batches: Make every batch, and not only the epoch, half foreground and half empty (or of each class).
         augment: Names of `kz.data.augment.list()`, or layers, applied in turn; see `augment.Augmenter`.
         seed: Of draws and augmentation.
         outputs: "mask" for (image, mask); "label" for (image, label), which opens no mask; or a tuple of names for a
@@ -77,7 +80,7 @@ def pipeline(
 
     Raises:
         ValueError: an argument is outside what is said above, the source's images differ in size where they may not,
-            or a balancing sampler lacks foreground or empty images. While iterating, TensorFlow wraps an error of the
+            or a balancing sampler has nothing to balance. While iterating, TensorFlow wraps an error of the
             source in its own, whose message starts with ours.
     """
     import tensorflow as tf
@@ -93,9 +96,11 @@ def pipeline(
     if weigh and not masks:
         raise ValueError(f'`weights` are of pixels, and outputs="label" has none; received weights={weights!r}.')
     balancing = sampler != "natural"
+    kinds, names = strata(source, balance) if balancing else (None, ())
     order = Order(
         size=len(source),
-        foreground=source.foreground if balancing else None,
+        strata=kinds,
+        names=names,
         sampler=sampler,
         balanced=batch_size if balanced_batches else None,
         shuffle=(balancing or bool(augment)) if shuffle is None else shuffle,
@@ -181,7 +186,7 @@ class Weigher:
     """
 
     def __init__(self, weights: str | Callable[..., np.ndarray], *, ignore_class: int | None):
-        part = create_weights(weights) if isinstance(weights, str) else weights
+        part: Any = create_weights(weights) if isinstance(weights, str) else weights
         if isinstance(part, type) or not callable(part):
             raise TypeError(
                 "`weights` must be a name of kz.data.weights.list() or a part, such as kz.data.weights.Boundary(); "

@@ -1,4 +1,4 @@
-"""Which images an epoch shows: the natural mix, or as many foreground as empty images.
+"""Which images an epoch shows: the natural mix, or as many foreground as empty images, or as many of each class.
 
 An order is a pure function of the seed and the epoch, in NumPy, so that an interrupted training goes on with the same
 data, in the middle of an epoch too.
@@ -12,8 +12,9 @@ import numpy as np
 from kerazoo.data.source import Source
 
 SAMPLERS = ("natural", "under", "over")
+BALANCES = ("foreground", "classes")
 
-__all__ = ["SAMPLERS", "Audit", "Draw", "Order", "audit", "audit_order"]
+__all__ = ["BALANCES", "SAMPLERS", "Audit", "Draw", "Order", "audit", "audit_order", "strata"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,20 +23,23 @@ class Order:
 
     Args:
         size: Number of samples in the source.
-        foreground: `(size,)` bool, which samples have foreground; "natural" does without.
-        sampler: "natural": every sample once. "under": every sample of the smaller side (foreground or empty) and as
-            many of the larger, drawn without replacement. "over": every sample of the larger side and as many of the
-            smaller, drawn with replacement.
-        balanced: Batch size if every batch is to have as many foreground as empty images, else None.
+        strata: `(size,)` bool or int: what is balanced against each other, 0 (False) being the empty images; "natural"
+            does without. See `strata`.
+        names: What each stratum is called; the first is the empty images'.
+        sampler: "natural": every sample once. "under": every sample of the smallest stratum and as many of each other,
+            drawn without replacement. "over": every sample of the largest stratum and as many of each other, drawn with
+            replacement.
+        balanced: Batch size if every batch is to have as many samples of each stratum, else None.
         shuffle: Draw the order anew each epoch; without it "natural" keeps the source's order.
         seed: Of the draws.
 
     Raises:
-        ValueError: `sampler` is unknown, one side is empty, or the options contradict each other.
+        ValueError: `sampler` is unknown, there is nothing to balance, or the options contradict each other.
     """
 
     size: int
-    foreground: np.ndarray | None = None
+    strata: np.ndarray | None = None
+    names: tuple[str, ...] = ("empty", "foreground")
     sampler: str = "natural"
     balanced: int | None = None
     shuffle: bool = True
@@ -50,49 +54,69 @@ class Order:
             return
         if not self.shuffle:
             raise ValueError(f'sampler="{self.sampler}" draws at random; leave out shuffle=False, or take "natural".')
-        if self.balanced is not None and self.balanced % 2:
-            raise ValueError(f"balanced_batches=True needs an even `batch_size`, received {self.balanced}.")
-        for side, count in zip(("with foreground", "empty"), self._counts, strict=True):
-            if count == 0:
-                raise ValueError(
-                    f'sampler="{self.sampler}" balances foreground and empty images, and none of the {self.size} '
-                    f'images is {side}. Take sampler="natural", or split again, stratified.'
-                )
+        present = self.present
+        if len(self.names) == 2 and len(present) == 1:
+            side = "empty" if present[0] else "with foreground"
+            raise ValueError(
+                f'sampler="{self.sampler}" balances foreground and empty images, and none of the {self.size} '
+                f'images is {side}. Take sampler="natural", or split again, stratified.'
+            )
+        if len(present) == 1:
+            raise ValueError(
+                f'sampler="{self.sampler}" balances classes, and all {self.size} images count for '
+                f'{self.names[present[0]]!r}. Take sampler="natural".'
+            )
+        if self.balanced is not None and self.balanced % len(present):
+            many = (
+                "an even `batch_size`" if len(present) == 2 else f"a `batch_size` that is a multiple of {len(present)}"
+            )
+            raise ValueError(f"balanced_batches=True needs {many}, received {self.balanced}.")
 
     def __len__(self) -> int:
-        if self.sampler == "natural":
-            return self.size
-        return 2 * (min if self.sampler == "under" else max)(self._counts)
+        return self.size if self.sampler == "natural" else len(self.present) * self._each
 
     def __call__(self, epoch: int) -> np.ndarray:
         """The samples of `epoch`, in the order in which they are shown."""
         if self.sampler == "natural":
             return self._rng(epoch).permutation(self.size) if self.shuffle else np.arange(self.size)
-        rng, half = self._rng(epoch), len(self) // 2
-        sides = []
-        for members in (np.flatnonzero(self._positive), np.flatnonzero(~self._positive)):
-            repeats = len(members) < half  # the smaller side of over-sampling
-            sides.append(rng.choice(members, half, replace=True) if repeats else rng.permutation(members)[:half])
+        rng, each = self._rng(epoch), self._each
+        drawn = []
+        for stratum in self.present:
+            members = np.flatnonzero(self._known == stratum)
+            repeats = len(members) < each  # all but the largest of over-sampling
+            drawn.append(rng.choice(members, each, replace=True) if repeats else rng.permutation(members)[:each])
         if self.balanced is None:
-            return rng.permutation(np.concatenate(sides))
-        pairs = np.stack(sides, axis=1)  # any run of whole pairs is balanced
-        step = self.balanced // 2
-        return np.concatenate([rng.permutation(pairs[i : i + step].ravel()) for i in range(0, half, step)])
+            return rng.permutation(np.concatenate(drawn))
+        rounds = np.stack(drawn, axis=1)  # any run of whole rounds is balanced
+        step = self.balanced // len(drawn)
+        return np.concatenate([rng.permutation(rounds[i : i + step].ravel()) for i in range(0, each, step)])
 
     def seeds(self, epoch: int) -> np.ndarray:
         """One seed for each place in `epoch`, `(len(order),)` int64 ≥ 0, for what is random besides the order."""
         return np.random.default_rng([self.seed, epoch, 2]).integers(0, 2**62, len(self))
 
     @property
-    def _counts(self) -> tuple[int, int]:
-        positives = int(self._positive.sum())
-        return positives, self.size - positives
+    def present(self) -> list[int]:
+        """The strata that have samples: those with foreground, then the empty images."""
+        counts = self.counts
+        return [k for k in (*range(1, len(counts)), 0) if counts[k]]
 
     @property
-    def _positive(self) -> np.ndarray:
-        if self.foreground is None:
-            raise ValueError("`foreground` is needed to tell foreground from empty images, received None.")
-        return np.asarray(self.foreground, bool)
+    def counts(self) -> np.ndarray:
+        """`(len(names),)` int64: samples in each stratum."""
+        return np.bincount(self._known, minlength=len(self.names))
+
+    @property
+    def _each(self) -> int:
+        """Samples of each stratum in an epoch."""
+        counts = self.counts[self.present]
+        return int((min if self.sampler == "under" else max)(counts))
+
+    @property
+    def _known(self) -> np.ndarray:
+        if self.strata is None:
+            raise ValueError("`strata` are needed to tell foreground from empty images, received None.")
+        return np.asarray(self.strata, np.int64)
 
     def _rng(self, epoch: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, epoch, 1])
@@ -116,11 +140,42 @@ class Draw:
     def __len__(self) -> int:
         return len(self.order) - self.skip
 
-    def __call__(self) -> tuple[np.ndarray, np.ndarray]:
-        """Indices and seeds of the epoch, each `(len(draw),)` int64."""
-        epoch = self.next if self.pinned is None else self.pinned
-        self.next += 1
+    def __call__(self, epoch: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Indices and seeds of `epoch`, or of the one whose turn it is, each `(len(draw),)` int64."""
+        epoch = self.turn() if epoch is None else int(epoch)
         return self.order(epoch)[self.skip :].astype(np.int64), self.order.seeds(epoch)[self.skip :]
+
+    def turn(self) -> int:
+        """The epoch whose turn it is: the pinned one, else the next."""
+        self.next += 1
+        return self.next - 1 if self.pinned is None else self.pinned
+
+
+def strata(source: Source, balance: str = "foreground") -> tuple[np.ndarray, tuple[str, ...]]:
+    """What a sampler balances, as `Order` takes it.
+
+    Args:
+        source: Where samples are drawn from; its image-level labels are used, and no mask is decoded for them.
+        balance: "foreground": images with foreground against empty images. "classes": the images of each class against
+            each other and against the empty images, if there are any. An image with several classes counts for the one
+            that is rarest in the source.
+
+    Returns: `(n,)` int64, 0 for the empty images, and the name of each stratum.
+
+    Raises:
+        ValueError: `balance` is unknown, or a class is in no image.
+    """
+    if balance not in BALANCES:
+        raise ValueError(f"`balance` must be one of {BALANCES}, received balance={balance!r}.")
+    if balance == "foreground" or source.num_classes == 1:
+        return source.foreground.astype(np.int64), ("empty", "foreground")
+    absent = [source.class_names[k] for k in range(1, source.num_classes) if not source.labels[:, k].any()]
+    if absent:
+        raise ValueError(
+            f'balance="classes" needs images of every class, and none of the {len(source)} images shows '
+            f'{", ".join(map(repr, absent))}. Take balance="foreground", or split again, stratified.'
+        )
+    return source.strata, ("empty", *source.class_names[1:])
 
 
 class Audit(NamedTuple):
@@ -136,6 +191,7 @@ class Audit(NamedTuple):
         unique: Different samples in the epoch that was looked at.
         repeats: `epoch_images` - `unique`.
         most: How often the most frequent sample is drawn in that epoch.
+        strata: Name, samples in the source and samples in the epoch of each stratum that has any, empty images last.
     """
 
     sampler: str
@@ -147,60 +203,68 @@ class Audit(NamedTuple):
     unique: int
     repeats: int
     most: int
+    strata: tuple[tuple[str, int, int], ...]
 
     def __str__(self) -> str:
-        empty, half = self.images - self.foreground, self.epoch_images // 2
+        kind = "natural" if self.sampler == "natural" else f"{self.sampler}-"
+        by = " by class" if {name for name, _, _ in self.strata} - {"foreground", "empty"} else ""
+        sides = " + ".join(_side(*stratum) for stratum in self.strata)
         shares = (
             f"({_percent(self.epoch_foreground / self.epoch_images)} foreground; "
             f"natural {_percent(self.foreground / self.images)})"
         )
-        if self.sampler == "natural":
-            line = f"natural sampling: {self.foreground} foreground + {empty} empty images per epoch {shares}"
-        else:
-            sides = [_side(half, count, name) for count, name in ((self.foreground, "foreground"), (empty, "empty"))]
-            line = f"{self.sampler}-sampling: {' + '.join(sides)} images per epoch {shares}, drawn anew each epoch"
+        anew = "" if self.sampler == "natural" else ", drawn anew each epoch"
         repeated = f"the most frequent image {self.most} times" if self.repeats else "every image at most once"
-        return f"{line}, seed {self.seed}\n{self.unique} unique images per epoch, {self.repeats} repeats: {repeated}"
+        return (
+            f"{kind}{' ' if kind == 'natural' else ''}sampling{by}: {sides} images per epoch {shares}{anew}, "
+            f"seed {self.seed}\n{self.unique} unique images per epoch, {self.repeats} repeats: {repeated}"
+        )
 
 
-def audit(source: Source, *, sampler: str = "natural", seed: int = 0, epoch: int = 0) -> Audit:
+def audit(
+    source: Source, *, sampler: str = "natural", balance: str = "foreground", seed: int = 0, epoch: int = 0
+) -> Audit:
     """Count what an epoch of `sampler` shows.
 
     Args:
         source: Where samples are drawn from.
         sampler: "natural", "under" or "over", see `Order`.
+        balance: "foreground" or "classes", see `strata`.
         seed: Of the draws.
         epoch: Which epoch is drawn; only the repeats of "over" differ between epochs.
 
     Returns: The counts; `str()` of them is what the pipeline prints.
 
     Raises:
-        ValueError: `sampler` is unknown, or the source has no foreground or no empty image to balance.
+        ValueError: an argument is unknown, or the source has nothing to balance.
     """
-    return audit_order(Order(size=len(source), foreground=source.foreground, sampler=sampler, seed=seed), epoch=epoch)
+    kinds, names = strata(source, balance)
+    return audit_order(Order(size=len(source), strata=kinds, names=names, sampler=sampler, seed=seed), epoch=epoch)
 
 
 def audit_order(order: Order, *, epoch: int = 0) -> Audit:
-    """`audit` of `epoch` of an `order` that knows which samples have foreground."""
-    foreground, drawn = np.asarray(order.foreground, bool), order(epoch)
+    """`audit` of `epoch` of an `order` that knows its strata."""
+    kinds, drawn = np.asarray(order.strata, np.int64), order(epoch)
     times = np.bincount(drawn, minlength=order.size)
+    shown = np.bincount(kinds[drawn], minlength=len(order.names))
     return Audit(
         sampler=order.sampler,
         seed=order.seed,
         images=order.size,
-        foreground=int(foreground.sum()),
+        foreground=int((kinds > 0).sum()),
         epoch_images=len(drawn),
-        epoch_foreground=int(foreground[drawn].sum()),
+        epoch_foreground=int(shown[1:].sum()),
         unique=int((times > 0).sum()),
         repeats=int(len(drawn) - (times > 0).sum()),
         most=int(times.max()),
+        strata=tuple((order.names[k], int(order.counts[k]), int(shown[k])) for k in order.present),
     )
 
 
-def _side(half: int, count: int, name: str) -> str:
-    if half == count:
+def _side(name: str, count: int, shown: int) -> str:
+    if shown == count:
         return f"{count} {name}"
-    return f"{half} of {count} {name}" if half < count else f"{half} draws of {count} {name}"
+    return f"{shown} of {count} {name}" if shown < count else f"{shown} draws of {count} {name}"
 
 
 def _percent(share: float) -> str:

@@ -4,8 +4,9 @@ A file format is a `Reader`; the services are written once, in `Source`, and nee
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from os import cpu_count
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
@@ -80,9 +81,9 @@ class Source:
         indices: Which of the reader's images, in which order; None means all.
     """
 
-    def __init__(self, reader: Reader, *, indices: Iterable[int] | None = None):
+    def __init__(self, reader: Reader, *, indices: Sequence[int] | np.ndarray | None = None):
         self._reader = reader
-        self._indices = np.arange(len(reader.ids)) if indices is None else np.asarray(list(indices), np.int64)
+        self._indices = np.arange(len(reader.ids)) if indices is None else np.asarray(indices, np.int64)
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -153,6 +154,15 @@ class Source:
         return labels[:, 0] if self.num_classes == 1 else np.any(labels[:, 1:], axis=1)
 
     @property
+    def strata(self) -> np.ndarray:
+        """`(n,)` int64: 0 for empty images, else the rarest class that the image shows; 1 with one class."""
+        if self.num_classes == 1:
+            return self.foreground.astype(np.int64)
+        shown = self.labels[:, 1:]
+        rarity = np.where(shown, shown.sum(axis=0), len(self) + 1)
+        return np.where(shown.any(axis=1), rarity.argmin(axis=1) + 1, 0)
+
+    @property
     def shapes(self) -> np.ndarray:
         """`(n, 3)` int: height, width and channels of every image."""
         return self._reader.facts.shapes[self._indices]
@@ -172,16 +182,24 @@ class Source:
         return digest.hexdigest()[:32]
 
     def subset(self, indices: Iterable[int]) -> "Source":
-        """The samples at `indices`, in that order.
+        """The samples at `indices`, in that order; or those where a bool for each sample is true.
 
         Raises:
-            ValueError: no index is given.
+            ValueError: no sample is named, or the bools are not one for each sample.
             IndexError: an index is not in the source.
         """
-        chosen = [self._at(int(index)) for index in indices]
-        if not chosen:
+        wanted = np.asarray(list(indices)) if not isinstance(indices, np.ndarray) else indices
+        if wanted.dtype == bool and wanted.shape != (len(self),):
+            raise ValueError(
+                f"`indices` are {wanted.size} bools for {len(self)} samples; give one for each, or numbers."
+            )
+        chosen = np.flatnonzero(wanted) if wanted.dtype == bool else wanted.astype(np.int64)
+        if not len(chosen):
             raise ValueError(f"`indices` names no sample of the {len(self)}; a source cannot be empty.")
-        return Source(self._reader, indices=chosen)
+        outside = chosen[(chosen < -len(self)) | (chosen >= len(self))]
+        if len(outside):
+            self._at(int(outside[0]))
+        return Source(self._reader, indices=self._indices[chosen])
 
     def split(
         self,
@@ -212,7 +230,7 @@ class Source:
             raise ValueError(f'`by` must be "image" or "group", received by={by!r}.')
         if by == "group" and groups is None:
             raise ValueError('by="group" needs a source with groups; pass `groups` when the source is made.')
-        strata = self._strata() if stratify else np.zeros(len(self), np.int64)
+        strata = self.strata if stratify else np.zeros(len(self), np.int64)
         if by == "group" and groups is not None:
             parts = split_groups(groups, strata, fractions, seed)
         else:
@@ -223,10 +241,11 @@ class Source:
         """Divide as a CSV of `save_split` says; ids that the file does not name are in no part.
 
         Raises:
-            ValueError: the file names an id that the source lacks, or lacks the columns `id` and `split`.
+            ValueError: the file names an id twice or one that the source lacks, divides a group, or lacks the columns
+                `id` and `split`.
         """
         position = {name: index for index, name in enumerate(self.ids)}
-        return {part: self.subset(indices) for part, indices in read_split(path, position).items()}
+        return {part: self.subset(indices) for part, indices in read_split(path, position, self.groups).items()}
 
     def class_frequencies(self) -> np.ndarray:
         """Share of the pixels of each class, `(max(num_classes, 2),)` float64 that sums to 1; reads every mask once.
@@ -250,14 +269,6 @@ class Source:
             raise IndexError(f"index {index} is not in a source of {len(self)} samples.")
         return int(self._indices[index])
 
-    def _strata(self) -> np.ndarray:
-        """`(n,)` int: 0 for empty images, else the rarest class that the image shows."""
-        if self.num_classes == 1:
-            return self.foreground.astype(np.int64)
-        shown = self.labels[:, 1:]
-        rarity = np.where(shown, shown.sum(axis=0), len(self) + 1)
-        return np.where(shown.any(axis=1), rarity.argmin(axis=1) + 1, 0)
-
 
 def describe(source: Source) -> str:
     """One line: how many images, how many with foreground, their sizes and channels, and how many warnings."""
@@ -278,6 +289,13 @@ def describe(source: Source) -> str:
 
 
 def in_threads(function: Callable[[int], T], items: Iterable[int]) -> Iterable[T]:
-    """Map in threads, in order; Pillow and NumPy release the interpreter lock while they decode."""
-    with ThreadPoolExecutor(max_workers=min(16, 2 * (cpu_count() or 1))) as pool:
-        yield from pool.map(function, items)
+    """Map in threads, in order, a few items ahead; Pillow and NumPy release the interpreter lock while they decode."""
+    threads = min(16, 2 * (cpu_count() or 1))
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        ahead: deque[Future[T]] = deque()
+        for item in items:
+            ahead.append(pool.submit(function, item))
+            if len(ahead) > 4 * threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()

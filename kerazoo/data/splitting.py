@@ -108,13 +108,22 @@ def save_split(parts: Mapping[str, "Source"], path: str | Path) -> None:
         writer.writerows(row[:columns] for row in rows)
 
 
-def read_split(path: str | Path, position: Mapping[str, int]) -> dict[str, list[int]]:
+def read_split(
+    path: str | Path, position: Mapping[str, int], groups: Sequence[str] | None = None
+) -> dict[str, list[int]]:
     """Read a CSV of `save_split` as the positions of each part, in the order of the file.
 
+    Args:
+        path: The file.
+        position: Id of each sample to its place.
+        groups: Group at each place, if there are any; if the file has none, it may divide them, as a split by image.
+
     Raises:
-        ValueError: a column is missing, or an id is not in `position`.
+        ValueError: a column is missing, an id is named twice or not in `position`, or a group is in two parts.
     """
     parts: dict[str, list[int]] = {}
+    seen: set[str] = set()
+    home: dict[str, str] = {}
     with Path(path).open(newline="", encoding="utf-8") as file:
         table = csv.DictReader(file)
         if not {"id", "split"} <= set(table.fieldnames or ()):
@@ -122,7 +131,17 @@ def read_split(path: str | Path, position: Mapping[str, int]) -> dict[str, list[
         for row in table:
             if row["id"] not in position:
                 raise ValueError(f"{path} names the id {row['id']!r}, which the source lacks. Is it another data set?")
-            parts.setdefault(row["split"], []).append(position[row["id"]])
+            if row["id"] in seen:
+                raise ValueError(f"{path} names the id {row['id']!r} twice. A sample is in one part: split again.")
+            seen.add(row["id"])
+            place = position[row["id"]]
+            group = groups[place] if groups and row.get("group") else ""
+            if group and home.setdefault(group, row["split"]) != row["split"]:
+                raise ValueError(
+                    f"{path} has the group {group!r} in the parts {home[group]!r} and {row['split']!r}, which leaks. "
+                    'Split again with by="group".'
+                )
+            parts.setdefault(row["split"], []).append(place)
     return parts
 
 
