@@ -1,5 +1,9 @@
-"""Streaming metrics of logits against class ids; each says over what it averages, none depends on the batches."""
+"""Streaming metrics of logits against class ids; each says over what it averages, none depends on the batches.
 
+Beside them two functions of single masks, for evaluation: `boundary_iou` and `hausdorff_distance`.
+"""
+
+from kerazoo.metrics._surface import boundary_iou, hausdorff_distance
 from kerazoo.metrics.accuracy import Accuracy
 from kerazoo.metrics.calibration_error import CalibrationError
 from kerazoo.metrics.dice import Dice
@@ -49,6 +53,8 @@ __all__ = [
     "PerImageDice",
     "Precision",
     "Recall",
+    "boundary_iou",
     "create",
+    "hausdorff_distance",
     "list",
 ]
