@@ -86,8 +86,12 @@ class Concat:
     @cached_property
     def _facts(self) -> Facts:
         labels = np.concatenate([source.labels for source in self.sources])
-        shapes = np.concatenate([source.shapes for source in self.sources])
-        return Facts(labels, shapes, tuple((None, text) for source in self.sources for text in source.warnings))
+        warnings = tuple((None, text) for source in self.sources for text in source.warnings)
+        return Facts(labels, lambda: self._shapes, warnings)
+
+    @cached_property
+    def _shapes(self) -> np.ndarray:
+        return np.concatenate([source.shapes for source in self.sources])
 
     @cached_property
     def _ends(self) -> np.ndarray:

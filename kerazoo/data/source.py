@@ -25,12 +25,13 @@ class Facts(NamedTuple):
     Attributes:
         labels: `(n, num_classes)` bool: which classes the image shows. With one class: does it have foreground. With
             more, column 0 says that the image is empty (background only) and column k that class k is there.
-        shapes: `(n, 3)` int: height, width, channels.
+        shapes: `(n, 3)` int: height, width, channels; or a function that gives them (the same each time), for formats
+            that know the labels before they have opened an image.
         warnings: `(index, sentence)` pairs; index None speaks of the set as a whole.
     """
 
     labels: np.ndarray
-    shapes: np.ndarray
+    shapes: np.ndarray | Callable[[], np.ndarray]
     warnings: tuple[tuple[int | None, str], ...] = ()
 
 
@@ -165,7 +166,8 @@ class Source:
     @property
     def shapes(self) -> np.ndarray:
         """`(n, 3)` int: height, width and channels of every image."""
-        return self._reader.facts.shapes[self._indices]
+        shapes = self._reader.facts.shapes
+        return (shapes() if callable(shapes) else shapes)[self._indices]
 
     @property
     def warnings(self) -> list[str]:
