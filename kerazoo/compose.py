@@ -17,7 +17,8 @@ from kerazoo.heads import HEADS
 from kerazoo.heads._auxiliary import auxiliary, auxiliary_names
 from kerazoo.layers import CropLike, MirrorPad, PadToMultiple, Resize
 from kerazoo.registry import Registry
-from kerazoo.types import AUX_PREFIX, Features, Level, Tensor
+from kerazoo.sub_models import SubModel, as_list, levels
+from kerazoo.types import AUX_PREFIX, Level, Tensor
 
 
 def segmenter(
@@ -48,7 +49,8 @@ def segmenter(
         decoder: Name of `kerazoo.decoders.list()`, or a part, such as `kerazoo.decoders.UNet(skip="concat")`. If it has
             `switches`, the encoder's `with_switches` is asked for them; if it has a `margin`, images are mirrored by so
             many pixels on each side first.
-        head: Name of `kerazoo.heads.list()`, or a part, such as `kerazoo.heads.MLF(stride=2)`.
+        head: Name of `kerazoo.heads.list()`, or a part, such as `kerazoo.heads.MLF(stride=2)`. Layers of the decoder
+            that it does not read are left out, unless `aux` needs them.
         num_classes: 1 for one sigmoid logit per pixel and mask ids {0, 1}; K >= 2 for K softmax logits, class 0 the
             background.
         weights: Weights of the encoder: None for random ones, "imagenet" or another name of the catalog ("tv_in1k",
@@ -123,14 +125,21 @@ def segmenter(
     padded = PadToMultiple(multiple, dtype="float32", name="pad")(x) if multiple > 1 else x
     seen = MirrorPad(margin, multiple=multiple, dtype="float32", name="mirror")(x) if margin else padded
 
-    tensors = _as_list(encoder_model(seen))
-    features = _levels(strides, tensors[: len(strides)])
-    switches = dict(zip(switch_strides, tensors[len(strides) :], strict=True))
-    decoded = _sub_model("decoder", decoder, features, switches if wants_switches else None)
-    (level,) = _sub_model("head", lambda levels: (head(levels, num_classes=num_classes),), decoded)
+    tensors = as_list(encoder_model(seen))
+    features = levels(strides, tensors[: len(strides)])
+    switches = dict(zip(switch_strides, tensors[len(strides) :], strict=True)) if wants_switches else None
+    decoder_model = SubModel.wire("decoder", decoder, features, switches)
+    head_model = SubModel.wire("head", lambda maps: (head(maps, num_classes=num_classes),), decoder_model.levels)
+    if not aux:  # what no one reads would be weights that learn nothing
+        read = head_model.reads()
+        decoder_model, head_model = decoder_model.giving(read), head_model.reading(read)
+    if not label_head:
+        _check_all_is_read(decoder_model, strides)
+    decoded = decoder_model(features, switches)
+    (level,) = head_model(decoded)
     maps = {"": level}
     if aux:
-        scored = _sub_model("aux_head", lambda levels: auxiliary(levels, num_classes=num_classes), decoded)
+        scored = SubModel.wire("aux_head", lambda maps: auxiliary(maps, num_classes=num_classes), decoded)(decoded)
         maps |= zip((f"{key}_" for key in auxiliary_names(decoded)), scored, strict=True)
     outputs = {}
     for prefix, (stride, logits) in maps.items():
@@ -185,7 +194,7 @@ def classifier(
         part = _encoder_part(encoder)
         x = part.preprocess(image) if preprocessing else image
         encoder_model, strides = build_encoder(part, image_shape=image_shape, weights=weights)
-    coarsest = _levels(strides, encoder_model(x))[-1]
+    coarsest = levels(strides, encoder_model(x))[-1]
     return keras.Model(image, _label_logits(coarsest, num_classes), name=name)
 
 
@@ -269,30 +278,16 @@ def _outside_encoder(
     return model, strides
 
 
-def _as_list(tensors: Any) -> list[Tensor]:
-    return list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
-
-
-def _levels(strides: tuple[int, ...], tensors: Any) -> Features:
-    return tuple(Level(stride, tensor) for stride, tensor in zip(strides, _as_list(tensors), strict=True))
-
-
-def _sub_model(name: str, part: Any, features: Features, switches: Mapping[int, Tensor] | None = None) -> Features:
-    """Wire `part` as a model of its own, so that it can be found, frozen and exchanged by name."""
-    inputs = tuple(
-        Level(stride, keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=f"{name}_in{position}"))
-        for position, (stride, tensor) in enumerate(features)
-    )
-    maps = {
-        stride: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=f"{name}_switches{stride}")
-        for stride, tensor in (switches or {}).items()
-    }
-    outputs: Features = part(inputs) if switches is None else part(inputs, maps)
-    model = keras.Model(
-        [*(level.tensor for level in inputs), *maps.values()], [level.tensor for level in outputs], name=name
-    )
-    tensors = model([*(level.tensor for level in features), *(switches or {}).values()])
-    return _levels(tuple(level.stride for level in outputs), tensors)
+def _check_all_is_read(decoder: SubModel, strides: tuple[int, ...]) -> None:
+    """Raise ValueError if the encoder's last layers would be for nothing."""
+    read = decoder.reads()[: len(strides)]
+    if not read[-1]:
+        depth = len(read) - read[::-1].index(True)
+        raise ValueError(
+            f"The head reads nothing that comes from the encoder's levels at strides {list(strides[depth:])}: what it "
+            f"reads of the decoder is made of the finer ones alone. Take a head that reads all levels, such as "
+            f"'hypercolumn' or 'mlf', or leave those levels out by depth={depth}."
+        )
 
 
 def _label_logits(coarsest: Level, num_classes: int) -> Tensor:

@@ -48,6 +48,7 @@ UNET = 2_491_008
 #   stride 8             512 x 512 + 512 x 256 + 1,809,112                                        2,202,328
 #   stride 4             256 x 256 + 256 x 256 + 1,809,112                                        1,940,184
 FAPN = 7_786_888
+FAPN_FINEST = 6_606_728  # under a head that reads the finest level alone, without the last convolutions of the others
 
 # EfficientNet-B2 (B0 scaled by 1.1 in width and 1.2 in depth) without its top. A block with expanded width e = 6 in
 # (1 in at stage 1), kernel k and SE bottleneck s = in / 4 has in x e + 4 e (not at stage 1), k k e + 4 e,
@@ -70,6 +71,7 @@ EFFICIENTNET_B2 = 7_267_314
 #            8 x 14,000 + 8 + 11 = 112,019; five of them                                            560,095
 #   block 1  projects P3 once, P4 and P5 for two nodes each: (48 + 2 x 120 + 2 x 352) x 112 + 5 x 448    113,344
 BIFPN_D2 = 713_311
+BIFPN_D2_FINEST = 657_300  # the same without the last block's way up: 4 nodes with 11 edge weights, 56,011
 
 # Heads of width 64. SE of 64 channels: 64 x 4 + 4 + 4 x 64 + 64 = 580. F: three of 9 x 64 x 64 + 256 = 37,120.
 COLUMNS_UNET = 31_744  # (256 + 128 + 64 + 32 + 16) x 64, without bias
@@ -125,13 +127,13 @@ ROWS = {
         R50_UNET + COLUMNS_UNET + 2 * ATTENTION + CONVOLUTIONS + LOGITS3,
     ),
     # table 8.4
-    "siim_efficientdet_d2": ((*D2, "linear", 1), CE, EFFICIENTNET_B2 + BIFPN_D2 + 113),
+    "siim_efficientdet_d2": ((*D2, "linear", 1), CE, EFFICIENTNET_B2 + BIFPN_D2_FINEST + 113),
     "siim_efficientdet_d2_mlf": (
         (*D2, "mlf", 1),
         PROPOSED,
         EFFICIENTNET_B2 + BIFPN_D2 + COLUMNS_D2 + 2 * ATTENTION + CONVOLUTIONS + LOGIT,
     ),
-    "siim_resnet50_fapn": (("resnet50", "fapn", "linear", 1), CE, RESNET50 + FAPN + 257),
+    "siim_resnet50_fapn": (("resnet50", "fapn", "linear", 1), CE, RESNET50 + FAPN_FINEST + 257),
     "siim_resnet50_fapn_mlf": (
         ("resnet50", "fapn", "mlf", 1),
         PROPOSED,

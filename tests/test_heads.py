@@ -97,7 +97,7 @@ def test_a_stride_beyond_every_level_is_refused():
         head_model(kz.heads.MLF(stride=16))
 
 
-WITHOUT_DECODER = {  # strides that the head sees
+WITHOUT_DECODER = {  # levels that a head which reads all of them sees, at least
     "identity": (kz.decoders.Identity(), 5),
     "deeplab_v3": (kz.decoders.DeepLabV3(width=8), 1),
     "deeplab_v3 with encoder levels": (kz.decoders.DeepLabV3(width=8, encoder_levels=True), 3),
@@ -106,17 +106,21 @@ WITHOUT_DECODER = {  # strides that the head sees
 
 
 @pytest.mark.parametrize("case", WITHOUT_DECODER)
-@pytest.mark.parametrize("head", ["linear", "hypercolumn", "mlf"])
+@pytest.mark.parametrize("head", ["hypercolumn", "mlf"])
 def test_heads_over_networks_without_a_decoder(case, head):
     """The classic hypercolumn is over the encoder's own levels; DeepLab gives one map, or its encoder's too."""
     decoder, least = WITHOUT_DECODER[case]
-    part = kz.heads.create(head) if head == "linear" else kz.heads.create(head, width=8)
-    model = kz.segmenter(TINY, decoder, part, num_classes=3)
+    model = kz.segmenter(TINY, decoder, kz.heads.create(head, width=8), num_classes=3)
     assert model.output_shape == (None, None, None, 3)
-    if head != "linear":
-        projected = [layer for layer in model.get_layer("head").layers if layer.name.endswith("_project")]
-        assert len(projected) >= least
-        assert (len(projected) > 1) == (least > 1)
+    projected = [layer for layer in model.get_layer("head").layers if layer.name.endswith("_project")]
+    assert len(projected) >= least
+    assert (len(projected) > 1) == (least > 1)
+
+
+def test_the_linear_head_is_over_the_map_of_deeplab():
+    model = kz.segmenter(TINY, kz.decoders.DeepLabV3(width=8), "linear", num_classes=3)
+    assert model.output_shape == (None, None, None, 3)
+    assert [x.shape[-1] for x in model.get_layer("head").inputs] == [8]
 
 
 def test_prediction_at_a_coarse_stride_has_the_size_of_the_image():

@@ -139,7 +139,9 @@ def test_the_checks_can_fail(tmp_path):
     (package / "d.py").write_text("from tensorflow.python import ops\n")
     assert tensorflow_faults(package) == ["a.py:2", "b.py:2", "d.py:1"]
     assert private_faults(package) == ["c.py:2", "d.py:1"]
-    (package / "e.py").write_text("def f(graph):\n    return graph._context, graph.__dict__, graph.tuple._replace(a=1)\n")
+    (package / "e.py").write_text(
+        "def f(graph):\n    return graph._context, graph.__dict__, graph.tuple._replace(a=1)\n"
+    )
     assert private_attribute_faults(package) == ["e.py:2"]
 
     stand_in = tmp_path / "path"

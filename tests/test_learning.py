@@ -17,7 +17,7 @@ OUTPUT_STRIDES = {"deeplab_v3": 8}
 """A map of 4 x 4, as from a stride of 16, is too coarse for the outline of anything in an image of 64 pixels."""
 
 PYRAMIDS = {"bifpn", "fapn", "fpn", "identity", "pan"}
-"""Decoders whose levels are meant to be read together: one level alone leaves weights without a gradient."""
+"""Decoders whose levels are meant to be read together."""
 
 ROUNDS, EPOCHS = 12, 50
 

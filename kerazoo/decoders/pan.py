@@ -21,7 +21,7 @@ class PAN:
     """Give every level of a feature pyramid the details of the levels below it.
 
     The finest level is the pyramid's own: the second path serves heads that read several levels, such as "hypercolumn"
-    and "mlf". With "linear" it is a plain `FPN` with weights that learn nothing.
+    and "mlf". With "linear" it is left out, and what remains is a plain `FPN`.
 
     Args:
         width: Channels of every decoded level.
