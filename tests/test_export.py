@@ -83,7 +83,7 @@ def test_folder_has_card_and_parity_and_no_trace_of_its_maker(exported):
         [1, 128, 41, 3],
         [2, 33, 160, 3],
     ]
-    assert found["rule"] == {"pixel_threshold": 0.5, "image_threshold": None, "min_area": 20}
+    assert DecisionRule.load(path / "parity.json") == DecisionRule(min_area=20)
     card = (path / "card.md").read_text()
     for text in ("any height, any width, 3)", "- 1: crack", "`label`", "dropped: 20", "max |exported − model|"):
         assert text in card
@@ -212,6 +212,43 @@ def test_the_intensity_range_of_the_training_is_inside(tmp_path):
     assert "100 to 4095, what lies outside is clipped" in (path / "card.md").read_text()
     with pytest.raises(ValueError, match="8-bit images do not hold the values up to 4095 of `intensity_range`"):
         kz.export.saved_model(model, tmp_path / "other", intensity_range=(100, 4095))
+
+
+def labelled_model():
+    """A local model whose label says how bright the image is."""
+    image = keras.Input((None, None, 1))
+    mean = keras.layers.GlobalAveragePooling2D(dtype="float32")(image)
+    label = keras.layers.Rescaling(1 / 8, offset=-16, dtype="float32")(mean)
+    return keras.Model(image, {"mask": local_model()(image), "label": label})
+
+
+@pytest.mark.parametrize("image_size", [None, (48, 40)])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        DecisionRule(min_area=30, per_component=True, rank=5, image_threshold=0.6),
+        DecisionRule(score="label", image_threshold=0.5, pixel_threshold=0.4),
+    ],
+    ids=str,
+)
+def test_every_kind_of_rule_is_inside(tmp_path, rule, image_size):
+    model, path = labelled_model(), tmp_path / "served"
+    kz.export.saved_model(model, path, rule, image_size=image_size, verbose=False)
+    (images,) = parity.example_batches(1, "uint8", [(96, 64)])
+    images = np.concatenate([images, images // 4, images // 2 + 128])
+    served = run(path, images)
+    predictions = kz.inference.predict(model, images, rule=rule, image_size=image_size)
+    plain = kz.inference.predict(model, images, rule=DecisionRule(pixel_threshold=0.4), image_size=image_size)
+    differs = False
+    for i, prediction in enumerate(predictions):
+        assert (served["mask"][i] != prediction.mask).mean() < (1e-3 if image_size is None else 0.01)
+        assert served["score"][i] == pytest.approx(prediction.score, abs=1e-5 if image_size is None else 0.01)
+        differs = differs or bool((served["mask"][i] != plain[i].mask).mean() > 0.05)
+    assert differs
+    assert served["mask"].any()
+    text = "A connected component with fewer pixels" if rule.per_component else "foreground probability of the label"
+    assert text in (path / "card.md").read_text()
+    assert DecisionRule.load(path / "parity.json") == rule
 
 
 def test_a_difference_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):

@@ -199,47 +199,6 @@ def test_flip_averages_the_mirror_image():
     np.testing.assert_allclose(both.probability, (plain.probability + mirror.probability[:, ::-1]) / 2, atol=1e-6)
 
 
-def decide(rule, probability, full=None):
-    mask, score = rule(*[keras.ops.convert_to_tensor(p) for p in (probability, full) if p is not None])
-    return np.asarray(keras.ops.convert_to_numpy(mask)), np.asarray(keras.ops.convert_to_numpy(score))
-
-
-def test_rule_thresholds_pixels_images_and_areas():
-    probability = np.zeros((3, 4, 4, 1), "float32")
-    probability[0, :2, :3] = 0.6  # six pixels
-    probability[1, 0, 0] = 0.95  # one pixel
-    mask, score = decide(DecisionRule(), probability)
-    assert mask.dtype == np.uint8
-    assert mask.sum(axis=(1, 2)).tolist() == [6, 1, 0]
-    np.testing.assert_allclose(score, [0.6, 0.95, 0])
-    assert decide(DecisionRule(pixel_threshold=0.7), probability)[0].sum(axis=(1, 2)).tolist() == [0, 1, 0]
-    assert decide(DecisionRule(image_threshold=0.7), probability)[0].sum(axis=(1, 2)).tolist() == [0, 1, 0]
-    assert decide(DecisionRule(min_area=6), probability)[0].sum(axis=(1, 2)).tolist() == [6, 0, 0]
-    assert decide(DecisionRule(min_area=7), probability)[0].sum() == 0
-
-
-def test_rule_takes_the_likeliest_class_and_drops_small_classes_alone():
-    rng = np.random.default_rng(0)
-    probability = rng.dirichlet(np.ones(4), size=(2, 16, 16)).astype("float32")
-    mask, _ = decide(DecisionRule(), probability)
-    np.testing.assert_array_equal(mask, probability.argmax(axis=-1))
-    strict, _ = decide(DecisionRule(pixel_threshold=0.8), probability)
-    best = probability[..., 1:].max(axis=-1)
-    np.testing.assert_array_equal(strict > 0, best / (best + probability[..., 0]) > 0.8)
-    areas = np.bincount(mask[0].ravel(), minlength=4)[1:]
-    limit = int(np.sort(areas)[1])
-    kept, _ = decide(DecisionRule(min_area=limit), probability[:1])
-    np.testing.assert_array_equal(kept[0], np.where(np.isin(mask[0], np.flatnonzero(areas >= limit) + 1), mask[0], 0))
-
-
-def test_rule_counts_area_at_the_resolution_of_the_model():
-    small = np.zeros((1, 4, 4, 1), "float32")
-    small[0, :2, :2] = 0.9
-    full = np.kron(small, np.ones((1, 4, 4, 1), "float32"))
-    assert decide(DecisionRule(min_area=5), small, full)[0].sum() == 0
-    assert decide(DecisionRule(min_area=4), small, full)[0].sum() == 64
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

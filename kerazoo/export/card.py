@@ -45,7 +45,7 @@ def card(
         ("in", "`images`", f"(batch, {height} height, {width} width, {channels})", input_dtype, f"{kind}, {values}"),
         ("out", "`mask`", "(batch, height, width)", "uint8", "class of each pixel, 0 is the background"),
         ("out", "`probability`", f"(batch, height, width, {num_classes})", "float32", _probability(num_classes)),
-        ("out", "`score`", "(batch,)", "float32", "largest foreground probability in the image"),
+        ("out", "`score`", "(batch,)", "float32", _score(rule)),
     ]
     if isinstance(outputs, Mapping) and "label" in outputs:
         rows.append(("out", "`label`", f"(batch, {num_classes})", "float32", "probabilities of the image as a whole"))
@@ -58,6 +58,7 @@ def card(
     names = list(class_names or ())
     classes = "".join(["Class ids:\n\n", *(f"- {i}: {name}\n" for i, name in enumerate(names)), "\n"]) if names else ""
     threshold = "none" if rule.image_threshold is None else f"{rule.image_threshold:g}"
+    what = "A connected component" if rule.per_component else "A class"
     shape_text = ", ".join(str(n) for n in (1, size[0] or 256, size[1] or 256, channels))
     return f"""# Segmentation model
 
@@ -84,8 +85,8 @@ mask, probability, score = (result[name].numpy() for name in ("mask", "probabili
 {resized}{classes}## Decision rule inside
 
 - A pixel is foreground above a probability of {rule.pixel_threshold:g}{_against(num_classes)}.
-- An image is empty if its score is not above: {threshold}.
-- A class with fewer pixels than this, at the working resolution, is dropped: {rule.min_area}.
+- An image is empty if its score, {_score(rule)}, is not above: {threshold}.
+- {what} with fewer pixels than this, at the working resolution, is dropped: {rule.min_area}.
 
 ## Checked
 
@@ -96,6 +97,14 @@ Written with {", ".join(f"{name} {version}" for name, version in versions.items(
 
 def _probability(num_classes: int) -> str:
     return "of the foreground" if num_classes == 1 else "of each class, the background first"
+
+
+def _score(rule: DecisionRule) -> str:
+    if rule.score == "label":
+        return "the largest foreground probability of the label"
+    if rule.rank == 1:
+        return "the largest foreground probability of a pixel"
+    return f"the foreground probability of pixel {rule.rank}, counted from the most probable"
 
 
 def _against(num_classes: int) -> str:

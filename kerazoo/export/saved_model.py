@@ -17,7 +17,7 @@ from kerazoo.data.images import UINT16_PER_LEVEL, check_intensity_range
 from kerazoo.export.card import card
 from kerazoo.export.parity import Parity, allowed_difference, compare, example_batches
 from kerazoo.export.precision import in_float32
-from kerazoo.inference.decision import DecisionRule, mask_logits, probabilities
+from kerazoo.inference.decision import DecisionRule, label_probabilities, mask_logits, probabilities
 from kerazoo.layers import Resize
 from kerazoo.types import Tensor
 
@@ -39,9 +39,9 @@ def saved_model(
     """Export a segmenter, load what was written, and compare it with the model.
 
     The signature `serving_default` takes `images` `(B, H, W, C)` and gives `mask` `(B, H, W)` uint8 class ids,
-    `probability` `(B, H, W, num_classes)` float32 (with one class that of the foreground), `score` `(B,)` float32, the
-    largest foreground probability, and with a label head `label` `(B, num_classes)` float32. Beside the model it writes
-    `parity.json`, the differences, and `card.md`, which says how to use it.
+    `probability` `(B, H, W, num_classes)` float32 (with one class that of the foreground), `score` `(B,)` float32,
+    which the rule compares with its image threshold, and with a label head `label` `(B, num_classes)` float32. Beside
+    the model it writes `parity.json`, the differences, and `card.md`, which says how to use it.
 
     Args:
         model: Segmenter with one input; a model in mixed precision is rebuilt in float32, and what
@@ -141,11 +141,10 @@ class _Service:
         outputs = self.model(self._prepared(images), training=False)
         small = probabilities(mask_logits(outputs))
         full = small if self.image_size is None else self._resize(small, like=images)
-        mask, score = self.rule(small, None if self.image_size is None else full)
+        label = label_probabilities(outputs)
+        mask, score = self.rule(small, full_size=None if self.image_size is None else full, label=label)
         served = {"mask": mask, "probability": full, "score": score}
-        if isinstance(outputs, dict) and "label" in outputs:
-            served["label"] = ops.sigmoid(ops.cast(outputs["label"], "float32"))
-        return served
+        return served if label is None else {**served, "label": label}
 
     def _prepared(self, images: Tensor) -> Tensor:
         """Images as the model takes them: to 0-255, then resized, and 8-bit ones rounded, as the pipeline does it."""

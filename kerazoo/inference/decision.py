@@ -1,17 +1,31 @@
 """From logits to probabilities, and from probabilities to a mask and a score."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from numbers import Integral
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 from keras import ops
 
+from kerazoo.layers import Resize
+from kerazoo.layers.components import component_areas, largest_around
 from kerazoo.types import Tensor
+
+Score = Literal["pixel", "label"]
 
 
 def mask_logits(outputs: Any) -> Tensor:
     """The logits `(B, H, W, num_classes)` among the outputs of a segmenter: a tensor, or a mapping with `"mask"`."""
     return outputs["mask"] if isinstance(outputs, Mapping) else outputs
+
+
+def label_probabilities(outputs: Any) -> Tensor | None:
+    """Probabilities `(B, C)` float32 of the label head among the outputs of a segmenter; None without that head."""
+    if not isinstance(outputs, Mapping) or "label" not in outputs:
+        return None
+    return ops.sigmoid(ops.cast(outputs["label"], "float32"))
 
 
 def probabilities(logits: Tensor) -> Tensor:
@@ -36,49 +50,98 @@ class DecisionRule:
 
     Args:
         pixel_threshold: In [0, 1].
-        image_threshold: An image whose score, the largest foreground probability of its pixels, is not above it is
-            empty. None asks for no score.
+        image_threshold: An image whose score is not above it is empty. None asks for no score.
         min_area: A class with fewer foreground pixels in the image, at the resolution of the model, is not there.
+        per_component: Whether `min_area` is asked of each connected component (neighbours share a side or a corner)
+            and not of all pixels of the class in the image. A mask of another resolution keeps the pixels that lie in
+            a component that is large enough, or next to one.
+        score: "pixel": the score of an image is its `rank`-th highest foreground probability of a pixel. "label": the
+            highest foreground probability of the model's label head.
+        rank: With score="pixel", which of the highest pixels, the lowest if there are fewer: from the tenth on a few
+            bright pixels do not make an image positive.
 
     Raises:
-        ValueError: a threshold is outside [0, 1], or `min_area` is negative.
+        ValueError: a threshold is outside [0, 1], `min_area` is negative, `rank` less than 1, or `score` unknown.
     """
 
     pixel_threshold: float = 0.5
     image_threshold: float | None = None
     min_area: int = 0
+    per_component: bool = False
+    score: Score = "pixel"
+    rank: int = 1
 
     def __post_init__(self):
-        for name in ("pixel_threshold", "image_threshold"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
+        thresholds: dict[str, Any] = {"pixel_threshold": self.pixel_threshold}
+        if self.image_threshold is not None:
+            thresholds["image_threshold"] = self.image_threshold
+        for name, value in thresholds.items():
+            if value is None or not 0 <= value <= 1:
                 raise ValueError(f"`{name}` is a probability and must be in [0, 1], received {value!r}.")
-        if self.min_area < 0 or self.min_area != int(self.min_area):
+        if not isinstance(self.min_area, Integral) or self.min_area < 0:
             raise ValueError(f"`min_area` is a number of pixels and must not be negative, received {self.min_area!r}.")
+        if self.score not in get_args(Score):
+            raise ValueError(f"`score` must be one of {get_args(Score)}, received {self.score!r}.")
+        if not isinstance(self.rank, Integral) or self.rank < 1:
+            raise ValueError(f"`rank` counts pixels from 1, the highest; received {self.rank!r}.")
 
-    def __call__(self, probability: Tensor, full_size: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, probability: Tensor, *, full_size: Tensor | None = None, label: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Decide.
 
         Args:
             probability: `(B, h, w, C)` from `probabilities`, at the resolution of the model: score and area count here.
             full_size: The same resized to `(B, H, W, C)`, where the mask is wanted; None wants it at `(h, w)`.
+            label: `(B, C)` probabilities of the label head, which score="label" needs.
 
         Returns: masks `(B, H, W)` uint8 of class ids, and scores `(B,)` float32 in [0, 1].
+
+        Raises:
+            ValueError: score="label" without `label`.
         """
-        foreground = probability if probability.shape[-1] == 1 else probability[..., 1:]
-        score: Tensor = ops.max(foreground, axis=(1, 2, 3))
+        score = self.scores(probability, label=label)
         mask = self._classes(probability if full_size is None else full_size)
         if self.image_threshold is not None:
             found: Tensor = ops.cast(score > self.image_threshold, "int32")
             mask = mask * found[:, None, None]
         if self.min_area > 0:
             small = mask if full_size is None else self._classes(probability)
-            for class_id in range(1, foreground.shape[-1] + 1):
-                area: Tensor = ops.sum(ops.cast(small == class_id, "int32"), axis=(1, 2))
-                absent: Tensor = ops.cast(area < self.min_area, "int32")
-                absent = absent[:, None, None]
-                mask = mask * (1 - absent * ops.cast(mask == class_id, "int32"))
+            for class_id in range(1, max(2, probability.shape[-1])):
+                kept: Tensor = ops.cast(self.areas(small == class_id, full_size=full_size) >= self.min_area, "int32")
+                mask = mask * ops.where(mask == class_id, kept, 1)
         return ops.cast(mask, "uint8"), score
+
+    def scores(self, probability: Tensor, *, label: Tensor | None = None) -> Tensor:
+        """Scores `(B,)` float32 of images; arguments and errors as in a call."""
+        if self.score == "label":
+            if label is None:
+                raise ValueError(
+                    'DecisionRule(score="label") needs a model with a label head: segmenter(..., label_head=True).'
+                )
+            return ops.max(label if label.shape[-1] == 1 else label[:, 1:], axis=-1)
+        foreground = probability if probability.shape[-1] == 1 else probability[..., 1:]
+        if self.rank == 1:
+            return ops.max(foreground, axis=(1, 2, 3))
+        images, height, width = ops.shape(probability)[:3]
+        pixels = ops.reshape(ops.max(foreground, axis=-1), (images, height * width))
+        known = isinstance(height, int) and isinstance(width, int)
+        rank = min(self.rank, height * width) if known else ops.minimum(self.rank, height * width)
+        return ops.top_k(pixels, rank)[0][:, -1]
+
+    def areas(self, there: Tensor, *, full_size: Tensor | None = None) -> Tensor:
+        """Areas that `min_area` is compared with.
+
+        Args:
+            there: `(B, h, w)` bool, pixels of one class at the resolution of the model.
+            full_size: `(B, H, W, …)`, whose size the areas of components get; None leaves them at `(h, w)`.
+
+        Returns: pixels, `(B, 1, 1)` int32 of the class, or `(B, H, W)` of the component that a pixel belongs to or
+            (with `full_size`) lies next to, int32 or float32.
+        """
+        if not self.per_component:
+            return ops.sum(ops.cast(there, "int32"), axis=(1, 2), keepdims=True)
+        return at_full_size(component_areas(there), full_size)
 
     def _classes(self, probability: Tensor) -> Tensor:
         """`(B, H, W)` int32 class ids by the pixel threshold alone."""
@@ -87,3 +150,43 @@ class DecisionRule:
         best: Tensor = ops.max(probability[..., 1:], axis=-1)
         found = best * (1 - self.pixel_threshold) > probability[..., 0] * self.pixel_threshold
         return ops.cast(found, "int32") * (1 + ops.cast(ops.argmax(probability[..., 1:], axis=-1), "int32"))
+
+    def __str__(self) -> str:
+        parts = [f"pixel threshold {self.pixel_threshold:g}"]
+        if self.image_threshold is not None:
+            of = "label head" if self.score == "label" else "highest pixel" if self.rank == 1 else f"pixel {self.rank}"
+            parts.append(f"image threshold {self.image_threshold:g} ({of})")
+        if self.min_area > 0:
+            parts.append(f"at least {self.min_area} pixels{' per component' * self.per_component}")
+        return ", ".join(parts)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "DecisionRule":
+        """Read the rule in a JSON file: of `save`, of `Tuning.save_rule`, or the parity.json of an export.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file does not hold a rule.
+        """
+        text = Path(path).read_text(encoding="utf-8")
+        try:
+            return cls(**json.loads(text)["rule"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} does not hold a decision rule: {error}. Tune or save it anew.") from error
+
+    def save(self, path: str | Path, **facts: Any) -> None:
+        """Write the rule, and whatever else is to be remembered with it, as JSON."""
+        Path(path).write_text(json.dumps({"rule": asdict(self), **facts}, indent=2) + "\n", encoding="utf-8")
+
+
+def at_full_size(areas: Tensor, full_size: Tensor | None) -> Tensor:
+    """Areas of components `(B, h, w)` int32 at the size of `full_size` `(B, H, W, …)`; None leaves them as they are.
+
+    Resized probabilities reach up to a pixel beyond a component, so that what is next to one counts as part of it; of
+    the largest, if there are several.
+    """
+    if full_size is None:
+        return areas
+    reaching = ops.where(areas > 0, areas, largest_around(areas))
+    resize = Resize(interpolation="nearest", dtype="float32")
+    return resize(ops.expand_dims(ops.cast(reaching, "float32"), -1), like=full_size)[..., 0]

@@ -1,7 +1,7 @@
 """Masks for images of any size: batched, tiled, flipped, and given back at the size of each image."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +11,7 @@ from keras import ops
 
 from kerazoo.compose import without_aux
 from kerazoo.data.images import resize_image, to_byte_range, to_channels
-from kerazoo.inference.decision import DecisionRule, mask_logits, probabilities
+from kerazoo.inference.decision import DecisionRule, label_probabilities, mask_logits, probabilities
 from kerazoo.inference.tiling import Tiling
 from kerazoo.layers import Resize
 
@@ -29,7 +29,8 @@ class Prediction:
         id: Name of the image in its source, or its position.
         mask: `(H, W)` uint8 class ids, at the size of the image.
         probability: `(H, W, num_classes)` float32 in [0, 1]; with one class that of the foreground.
-        score: Largest foreground probability of all pixels, at the resolution of the model.
+        score: What the rule compares with its image threshold: by default the largest foreground probability of all
+            pixels, at the resolution of the model.
         label: `(num_classes,)` float32 in [0, 1], what the label head says of the whole image; None without that head.
             With tiles, a class is as likely as in the tile where it is likeliest, and index 0 of several classes (an
             empty image) as in the tile where it is least.
@@ -121,47 +122,86 @@ def stream(
         ValueError: as `predict`; a faulty image raises when its turn comes.
         TypeError: as `predict`.
     """
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1, received {batch_size}.")
-    if tta not in (None, "flip"):
-        raise ValueError(f"`tta` must be None or 'flip', received {tta!r}.")
     if rule is not None and threshold is not None:
         raise ValueError(f"Give `threshold` or `rule`, not both; received threshold={threshold} and {rule}.")
     if rule is None:
         rule = DecisionRule() if threshold is None else DecisionRule(pixel_threshold=threshold)
+    outputs = undecided(
+        model, images, batch_size=batch_size, image_size=image_size, tile=tile, overlap=overlap, tta=tta
+    )
+    return (_decide(output, rule) for output in outputs)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Output:
+    """What a model gives for one image, before anything is decided.
+
+    Attributes:
+        id: As in `Prediction`.
+        small: `(h, w, num_classes)` float32 probabilities at the resolution of the model.
+        full: `(H, W, num_classes)`, the same at the size of the image; the same array where the sizes are equal.
+        label: As in `Prediction`.
+    """
+
+    id: str
+    small: np.ndarray
+    full: np.ndarray
+    label: np.ndarray | None
+
+
+def undecided(
+    model: keras.Model,
+    images: Any,
+    *,
+    batch_size: int,
+    image_size: tuple[int, int] | None,
+    tile: int | tuple[int, int] | None,
+    overlap: int | None,
+    tta: Literal["flip"] | None,
+) -> Iterator[Output]:
+    """As `stream`, but undecided."""
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1, received {batch_size}.")
+    if tta not in (None, "flip"):
+        raise ValueError(f"`tta` must be None or 'flip', received {tta!r}.")
     runner = _Runner(model, batch_size=batch_size, flip=tta == "flip", size=image_size)
-    tiling = runner.tiling(tile, overlap)
-    return _stream(runner, tiling, _named(images), rule)
+    return _outputs(runner, runner.tiling(tile, overlap), _named(images))
 
 
-def _stream(
-    runner: "_Runner", tiling: Tiling | None, images: Iterable[tuple[str, np.ndarray]], rule: DecisionRule
-) -> Iterator[Prediction]:
+def _outputs(runner: "_Runner", tiling: Tiling | None, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[Output]:
     resize = Resize(dtype="float32")
     images = iter(images)
     while window := list(itertools.islice(images, 1 if tiling else _WINDOW * runner.batch_size)):
         inputs = [runner.prepare(name, image, tiling is not None) for name, image in window]
         if tiling is None:
-            outputs = runner.run(inputs)
+            results = runner.run(inputs)
         else:
             size = inputs[0].shape[:2]
             parts = runner.run([inputs[0][span] for span in tiling.spans(size)])
             labels = [label for _, label in parts if label is not None]
             blended = tiling.blend(size, [part for part, _ in parts])
-            outputs = [(blended, _over_tiles(labels) if labels else None)]
-        for (name, image), (small, label) in zip(window, outputs, strict=True):
+            results = [(blended, _over_tiles(labels) if labels else None)]
+        for (name, image), (small, label) in zip(window, results, strict=True):
             full = small
             if small.shape[:2] != image.shape[:2]:
                 like = np.broadcast_to(np.uint8(0), (1, *image.shape[:2], 1))
                 full = _numpy(resize(small[None], like=like))[0]
-            mask, score = rule(ops.convert_to_tensor(small[None]), ops.convert_to_tensor(full[None]))
-            yield Prediction(
-                id=name,
-                mask=_numpy(mask)[0],
-                probability=full,
-                score=float(_numpy(score)[0]),
-                label=label,
-            )
+            yield Output(id=name, small=small, full=full, label=label)
+
+
+def _decide(output: Output, rule: DecisionRule) -> Prediction:
+    small, full, label = (
+        None if part is None else ops.convert_to_tensor(part[None])
+        for part in (output.small, output.full, output.label)
+    )
+    mask, score = rule(small, full_size=None if output.full is output.small else full, label=label)
+    return Prediction(
+        id=output.id,
+        mask=_numpy(mask)[0],
+        probability=output.full,
+        score=float(_numpy(score)[0]),
+        label=output.label,
+    )
 
 
 def _over_tiles(labels: list[np.ndarray]) -> np.ndarray:
@@ -247,17 +287,17 @@ class _Runner:
         return list(zip(mask, [None] * len(mask) if label is None else label, strict=True))
 
     def _probabilities(self, images: np.ndarray) -> tuple[np.ndarray, Any]:
-        outputs = self.model.predict_on_batch(np.ascontiguousarray(images))
-        logits = _numpy(mask_logits(outputs)).astype("float32")  # in NumPy: ops.cast on torch leaves its bfloat16
+        outputs = keras.tree.map_structure(  # in NumPy: ops.cast on torch leaves its bfloat16
+            lambda output: _numpy(output).astype("float32"), self.model.predict_on_batch(np.ascontiguousarray(images))
+        )
+        logits = mask_logits(outputs)
         if logits.ndim != 4 or logits.shape[:3] != images.shape[:3]:
             raise ValueError(
                 f"`model` must return logits of the size of the image, (B, H, W, num_classes); for images "
                 f"{images.shape} it returned {logits.shape}."
             )
-        label = None
-        if isinstance(outputs, Mapping) and "label" in outputs:
-            label = _numpy(ops.sigmoid(_numpy(outputs["label"]).astype("float32")))
-        return _numpy(probabilities(logits)), label
+        label = label_probabilities(outputs)
+        return _numpy(probabilities(logits)), None if label is None else _numpy(label)
 
 
 def _numpy(tensor: Any) -> np.ndarray:
