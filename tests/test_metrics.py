@@ -4,14 +4,12 @@ import json
 import math
 import subprocess
 import sys
-import warnings
 
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from keras import ops
+from metric_batches import IGNORED, SHAPE, build, logits_of, masks, result
 from reference import metrics as reference
 from sklearn import metrics as oracle
 
@@ -19,7 +17,6 @@ import kerazoo as kz
 from kerazoo.labels import Labels, read
 from kerazoo.metrics import (
     MCC,
-    Accuracy,
     Dice,
     EmptyFalsePositivePixels,
     ImageBalancedAccuracy,
@@ -30,115 +27,14 @@ from kerazoo.metrics import (
     Recall,
 )
 from kerazoo.metrics._base import areas
-from kerazoo.metrics._counts import Counter
 
 pytestmark = pytest.mark.backends
-
-IGNORED = 255
-SHAPE = (6, 4, 5)
-WITHOUT_THRESHOLD = {"calibration_error", "image_auc"}
-ORACLES = {  # the function, and what makes a class's value defined: pixels in the truth, in the prediction
-    IoU: (oracle.jaccard_score, (True, True)),
-    Dice: (oracle.f1_score, (True, True)),
-    Precision: (oracle.precision_score, (False, True)),
-    Recall: (oracle.recall_score, (True, False)),
-}
-
-
-def logits_of(ids, channels, scale=3.0):
-    """Logits whose largest entry (one: sign) is `ids`."""
-    hits = ids[..., None] == (1 if channels == 1 else np.arange(channels))
-    return np.where(hits, scale, -scale).astype("float32")
-
-
-def result(metric, truth, logits):
-    metric.reset_state()
-    metric.update_state(truth, logits)
-    return np.asarray(ops.convert_to_numpy(metric.result()))
-
-
-def masks(channels):
-    """Pairs of truth and prediction: random, empty, full, of one class, partly and wholly ignored."""
-    rng = np.random.default_rng(channels)
-    ids = max(2, channels)
-    truth, prediction = rng.integers(0, ids, SHAPE), rng.integers(0, ids, SHAPE)
-    truth[0], prediction[1], truth[2], prediction[2] = 0, 0, 0, 0
-    yield "random", truth, prediction
-    ignored = truth.copy()
-    ignored[rng.random(SHAPE) < 0.3], ignored[5] = IGNORED, IGNORED
-    yield "ignored", ignored, prediction
-    yield "all ignored", np.full(SHAPE, IGNORED), prediction
-    for name, there, found in (
-        ("empty", 0, 0),
-        ("missed", 1, 0),
-        ("false", 0, 1),
-        ("full", 1, 1),
-        ("other", ids - 1, 1),
-    ):
-        yield name, np.full(SHAPE, there), np.full(SHAPE, found)
 
 
 def pixels_taking_part(truth, images):
     """Which pixels count."""
     counts = truth != IGNORED
     return counts & ((truth > 0) & counts).any(axis=(1, 2))[:, None, None] if images == "non_empty" else counts
-
-
-def pixels(truth, prediction, images):
-    """Flat ids of what counts."""
-    counts = pixels_taking_part(truth, images)
-    return truth[counts], prediction[counts]
-
-
-@pytest.mark.parametrize("images", ["non_empty", "all"])
-@pytest.mark.parametrize("channels", [1, 2, 4])
-@pytest.mark.parametrize("kind", list(ORACLES), ids=lambda kind: kind.__name__)
-def test_class_metrics_are_those_of_scikit_learn(kind, channels, images):
-    mean = kind(channels, images=images, ignore_class=IGNORED)
-    each = kind(channels, images=images, ignore_class=IGNORED, average=None)
-    score, needs = ORACLES[kind]
-    labels = list(range(max(2, channels)))
-    for name, truth, prediction in masks(channels):
-        t, p = pixels(truth, prediction, images)
-        defined = [any(need and c in ids for need, ids in zip(needs, (t, p), strict=True)) for c in labels]
-        expected = np.full(len(labels), np.nan)
-        if t.size:
-            expected = np.where(defined, score(t, p, labels=labels, average=None, zero_division=0), np.nan)
-        received = result(each, truth, logits_of(prediction, channels))
-        np.testing.assert_allclose(received, np.nan_to_num(expected), rtol=1e-6, err_msg=name)
-        np.testing.assert_allclose(each.per_class(), expected, rtol=1e-6, err_msg=name)
-        average = np.mean(expected[1:][defined[1:]]) if any(defined[1:]) else 0.0
-        received = result(mean, truth, logits_of(prediction, channels))
-        np.testing.assert_allclose(received, average, rtol=1e-6, err_msg=name)
-
-
-@pytest.mark.parametrize("channels", [1, 4])
-@pytest.mark.parametrize("kind", list(ORACLES), ids=lambda kind: kind.__name__)
-def test_undefined_is_one_where_asked(kind, channels):
-    metrics = [kind(channels, images="all", empty="one", ignore_class=IGNORED, average=a) for a in ("foreground", None)]
-    labels = list(range(max(2, channels)))
-    for name, truth, prediction in masks(channels):
-        t, p = pixels(truth, prediction, "all")
-        score, _ = ORACLES[kind]
-        each = score(t, p, labels=labels, average=None, zero_division=1) if t.size else np.ones(len(labels))
-        mean, vector = (result(metric, truth, logits_of(prediction, channels)) for metric in metrics)
-        np.testing.assert_allclose(vector, each, rtol=1e-6, err_msg=name)
-        np.testing.assert_allclose(metrics[1].per_class(), each, rtol=1e-6, err_msg=name)
-        np.testing.assert_allclose(mean, np.mean(each[1:]), rtol=1e-6, err_msg=name)
-
-
-@pytest.mark.parametrize("channels", [1, 4])
-def test_accuracy_and_correlation_are_those_of_scikit_learn(channels):
-    accuracy, correlation = (kind(channels, ignore_class=IGNORED) for kind in (Accuracy, MCC))
-    for name, truth, prediction in masks(channels):
-        t, p = pixels(truth, prediction, "all")
-        logits = logits_of(prediction, channels)
-        expected = oracle.accuracy_score(t, p) if t.size else 0.0
-        np.testing.assert_allclose(result(accuracy, truth, logits), expected, rtol=1e-6, err_msg=name)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # scikit-learn's, where only one class is seen
-            expected = oracle.matthews_corrcoef(t, p) if t.size else 0.0
-        np.testing.assert_allclose(result(correlation, truth, logits), expected, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 def test_correlation_keeps_its_digits_where_foreground_is_rare():
@@ -166,15 +62,6 @@ def test_image_metrics_are_the_reference(channels):
     for name, truth, found in masks(channels):
         expected = reference.empty_false_positive_pixels(truth, found, ignore_class=IGNORED)
         np.testing.assert_allclose(result(empty, truth, logits_of(found, channels)), expected, rtol=1e-6, err_msg=name)
-
-
-def test_balanced_accuracy_is_that_of_scikit_learn():
-    _, truth, prediction = next(iter(masks(3)))
-    there, found = (truth > 0).any(axis=(1, 2)), (prediction > 0).any(axis=(1, 2))
-    metric = ImageBalancedAccuracy()
-    received = result(metric, truth, logits_of(prediction, 3))
-    np.testing.assert_allclose(received, oracle.balanced_accuracy_score(there, found), rtol=1e-6)
-    np.testing.assert_array_equal(metric.counts(), oracle.confusion_matrix(there, found))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])
@@ -247,63 +134,6 @@ def test_dice_of_images_as_the_pneumothorax_challenge_counts_it():
     truth[2, 0], found[2, 0, 0] = 1, 1
     received = result(PerImageDice(1), truth, logits_of(found, 1))
     np.testing.assert_allclose(received, (1 + 0 + 2 / 3) / 3, atol=4e-6)
-
-
-# The stream -----------------------------------------------------------------------------------------------------------
-
-PARTITIONS = ((6,), (1, 2, 3), (3, 3), (2, 1, 2, 1), (1, 1, 1, 1, 1, 1))  # few sizes: JAX compiles each anew
-streams = st.tuples(st.integers(0, 2**31), st.sampled_from(PARTITIONS), st.sampled_from((1, 3)))
-
-
-@settings(max_examples=12, deadline=None, derandomize=True)
-@given(streams)
-@pytest.mark.parametrize("name", kz.metrics.list())
-def test_a_split_and_shuffled_stream_has_the_result_of_the_whole(name, stream):
-    seed, partition, channels = stream
-    rng = np.random.default_rng(seed)
-    truth = rng.choice([0, 1, max(2, channels) - 1, IGNORED], (6, 2, 3)) * rng.integers(0, 2, (6, 1, 1))
-    logits = rng.normal(0, 2, (6, 2, 3, channels)).astype("float32")
-    whole, split = build(name, channels), build(name, channels)
-    whole.update_state(truth, logits)
-    for part in np.split(rng.permutation(6), np.cumsum(partition)[:-1]):
-        split.update_state(truth[part], logits[part])
-    if name == "calibration_error":  # a backend's sigmoid may round one pixel in two ways, by its place in the batch
-        np.testing.assert_allclose(float(whole.result()), float(split.result()), rtol=1e-5, atol=1e-7)
-        return
-    for one, other in zip(whole.variables, split.variables, strict=True):
-        np.testing.assert_array_equal(ops.convert_to_numpy(one), ops.convert_to_numpy(other))
-    assert float(whole.result()) == float(split.result())
-
-
-def build(name, channels, **kwargs):
-    if name not in ("image_auc", "image_balanced_accuracy", "empty_false_positive_pixels"):
-        kwargs["num_classes"] = channels
-    if name in WITHOUT_THRESHOLD:
-        kwargs.pop("threshold", None)
-    return kz.metrics.create(name, ignore_class=IGNORED, **kwargs)
-
-
-def test_counts_stay_whole_numbers():
-    """A million images of 512²: int32 would overflow, float32 would stop counting at 2**24."""
-    counter = Counter(keras.metrics.Mean(), 2, "n")
-    most, total = 2**31 - 2**24 - 1, 0
-    for _ in range(130):
-        counter.add(ops.convert_to_tensor([most, 1], dtype="int32"))
-        total += most
-    assert total > 10**6 * 512**2
-    np.testing.assert_array_equal(counter.exact(), [total, 130])
-    np.testing.assert_allclose(ops.convert_to_numpy(counter.value()), [total, 130], rtol=1e-7)
-    counter.add(ops.convert_to_tensor([1, 0], dtype="int32"))
-    assert counter.exact()[0] == total + 1
-
-
-def test_counts_of_a_long_stream_keep_the_small_class():
-    metric = IoU(1, images="all")
-    for _ in range(300):  # three hundred times 8 million pixels of background
-        metric.confusion.add(ops.convert_to_tensor([2**23, 0, 0, 0], dtype="int32"))
-    metric.update_state(np.ones((1, 1, 3), int), np.float32([[[[9.0], [9.0], [-9.0]]]]))
-    np.testing.assert_array_equal(metric.counts(), [[300 * 2**23, 0], [1, 2]])
-    np.testing.assert_allclose(float(metric.result()), 2 / 3, rtol=1e-6)
 
 
 # What is foreground ---------------------------------------------------------------------------------------------------
@@ -445,7 +275,7 @@ def test_batches_that_do_not_fit():
             build(name, 3).update_state(truth[:, :3], logits)
         with pytest.raises(ValueError, match="takes no `sample_weight`"):
             build(name, 3).update_state(truth, logits, sample_weight=np.ones(2))
-        if name not in WITHOUT_THRESHOLD:
+        if name not in ("calibration_error", "image_auc"):
             with pytest.raises(ValueError, match=r"threshold=0.3, which is for models with one logit; received 3"):
                 build(name, 3, threshold=0.3).update_state(truth, logits)
         with pytest.raises(TypeError, match=r'compile\(..., {"mask"'):
