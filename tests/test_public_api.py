@@ -18,6 +18,7 @@ POSITIONAL_DEFAULTS = {
     "records(pattern)": 'kz.pretrained.records("resnet50.*")',
     "from_smp(config)": "kz.pretrained.from_smp(state_dict, config)",
     "RAdam(learning_rate)": "kz.optimizers.RAdam(1e-3), as every Keras optimizer",
+    "AngularGrad(learning_rate)": "kz.optimizers.AngularGrad(1e-3), as every Keras optimizer",
     "freeze(part)": 'kz.freeze(model, "encoder")',
     "unfreeze(part)": 'kz.unfreeze(model, "encoder")',
     "saved_model(rule)": "kz.export.saved_model(model, path, rule)",
