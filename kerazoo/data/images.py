@@ -3,8 +3,9 @@
 import struct
 import zlib
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -14,6 +15,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 
 _GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L")
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+_PNG = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112  # EXIF tag
 _FAULTS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
@@ -190,7 +192,7 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
 
 def _decode(path: str | Path, exif_orientation: bool) -> Image.Image:
     try:
-        with Image.open(path) as image:
+        with Path(path).open("rb") as file, Image.open(_checked(file)) as image:
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a photograph and its preview
             image.load()
             decoded = ImageOps.exif_transpose(image) if exif_orientation else image.copy()
@@ -201,6 +203,25 @@ def _decode(path: str | Path, exif_orientation: bool) -> Image.Image:
     if frames > 1:
         raise ValueError(f"{path} has {frames} frames, and one image is expected. Save each frame as a file.")
     return decoded
+
+
+def _checked(file: BinaryIO) -> BinaryIO:
+    """The file; if it is a PNG, only after its checksums were compared, which Pillow does not do for pixels."""
+    start = file.read(len(_PNG))
+    file.seek(0)
+    if start != _PNG:
+        return file
+    content = file.read()
+    position, kind = len(_PNG), b""
+    while kind != b"IEND":
+        if len(content) < position + 12:
+            raise ValueError("it is cut off")
+        length, kind = struct.unpack_from(">I4s", content, position)
+        end = position + 8 + length
+        if content[end : end + 4] != struct.pack(">I", zlib.crc32(memoryview(content)[position + 4 : end])):
+            raise ValueError(f"its chunk {kind.decode('ascii', 'backslashreplace')} does not have the checksum that it says")
+        position = end + 4
+    return BytesIO(content)
 
 
 def _unreadable(path: str | Path, error: BaseException) -> ValueError:

@@ -1,12 +1,14 @@
 """Where samples come from; each source is a function that returns a `Source`, and a row here."""
 
+from kerazoo.data.sources.coco import coco as coco
 from kerazoo.data.sources.folder import folder as folder
+from kerazoo.data.sources.prepared import prepared as prepared
 from kerazoo.data.sources.synthetic import synthetic as synthetic
 from kerazoo.registry import Registry
 
-SOURCES = Registry("source", {"folder": folder, "synthetic": synthetic})
+SOURCES = Registry("source", {"coco": coco, "folder": folder, "prepared": prepared, "synthetic": synthetic})
 
 list = SOURCES.list
 create = SOURCES.create
 
-__all__ = ["SOURCES", "create", "folder", "list", "synthetic"]
+__all__ = ["SOURCES", "coco", "create", "folder", "list", "prepared", "synthetic"]

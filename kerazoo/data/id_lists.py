@@ -1,0 +1,57 @@
+"""Lists of samples: those to leave out, as `kerazoo verify --fix` writes them, and those to take, as splits come."""
+
+import csv
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+IdList = str | Path | Sequence[str]
+"""A file of ids, or the ids."""
+
+
+def read_ids(ids: IdList | None, argument: str) -> frozenset[str]:
+    """The ids of a list; none if it is None.
+
+    Args:
+        ids: Ids; or a file with one id a line, or CSV with a column `id`.
+        argument: What errors call it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no text, or the ids are no strings.
+    """
+    if ids is None:
+        return frozenset()
+    if not isinstance(ids, str | Path):
+        strange = [id for id in ids if not isinstance(id, str)]
+        if strange:
+            raise ValueError(f"`{argument}` must hold ids, which are strings, or be a file; received {strange[0]!r}.")
+        return frozenset(ids)
+    path = Path(ids)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`{argument}` must be ids in a list, or a file of them: there is no file {path} (working directory "
+            f"{Path.cwd()})."
+        )
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except ValueError as error:
+        raise ValueError(f"`{argument}`: {path} is no text in UTF-8: {error}.") from error
+    if lines and "id" in (header := next(csv.reader(lines[:1]), [])):
+        column = header.index("id")
+        rows = list(csv.reader(lines[1:]))
+        short = [number for number, row in enumerate(rows, start=2) if row and len(row) <= column]
+        if short:
+            raise ValueError(f"`{argument}`: line {short[0]} of {path} has no id, its column {column + 1}.")
+        return frozenset(row[column] for row in rows if row)
+    return frozenset(line.strip() for line in lines if line.strip())
+
+
+def check_known(wanted: Collection[str], known: Collection[str], argument: str, where: str) -> None:
+    """Every id that is wanted is known.
+
+    Raises:
+        ValueError: one is not.
+    """
+    unknown = sorted(set(wanted) - set(known))
+    if unknown:
+        raise ValueError(f"`{argument}` names {len(unknown)} ids that are not {where}. The first is {unknown[0]!r}.")
