@@ -100,7 +100,7 @@ def test_evaluation(finished):
     saved = json.loads((run / "evaluation.json").read_text())
     assert (saved["split"], saved["images"], saved["foreground_images"]) == ("test", 8, 4)
     assert set(saved["metrics"]) == {
-        "iou", "dice", "precision", "recall", "image_balanced_accuracy", "empty_false_positive_pixels",
+        "iou", "dice", "per_image_dice", "precision", "recall", "image_balanced_accuracy", "empty_false_positive_pixels",
     }  # fmt: skip
     assert set(saved["trivial"]) == set(saved["metrics"])
     assert set(saved["trivial_predictors"]) == {"all_background", "all_foreground"}

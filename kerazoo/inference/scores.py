@@ -4,6 +4,7 @@ Every metric here is a function of sums over images, so that an interval is chea
 (pixels of an image are not independent), sum again, compute again. Values equal those of `kerazoo.metrics`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,12 @@ class Counts:
         dice = np.where(total > 0, 2 * self.overlap / np.maximum(total, 1), np.nan)
         shown = (total > 0).any(axis=1)
         return np.where(shown, np.nansum(dice, axis=1) / np.maximum((total > 0).sum(axis=1), 1), 1.0)
+
+    @property
+    def dice_of_all_classes(self) -> np.ndarray:
+        """`(n,)`: mean Dice over all foreground classes, 1 for a class in neither truth nor prediction of the image."""
+        total = self.true + self.predicted
+        return np.where(total > 0, 2 * self.overlap / np.maximum(total, 1), 1.0).mean(axis=1)
 
 
 def count(truth: np.ndarray, prediction: np.ndarray, *, num_classes: int, ignore_class: int | None = None) -> Counts:
@@ -98,7 +105,7 @@ def trivial(counts: Counts) -> dict[str, Counts]:
     }
 
 
-def metrics(counts: Counts, class_names: tuple[str, ...]) -> dict[str, float]:
+def metrics(counts: Counts, class_names: Sequence[str]) -> dict[str, float]:
     """Every metric over all images; NaN where it is not defined, such as a rate over no image.
 
     Args:
@@ -107,15 +114,18 @@ def metrics(counts: Counts, class_names: tuple[str, ...]) -> dict[str, float]:
 
     Returns: `iou`, `iou_<name>`, `dice`: over images with foreground; `precision`, `recall`: over all images; each from
         pixels summed over the images, then averaged over the foreground classes for which it is defined.
+        `per_image_dice`: mean over images of `Counts.dice_of_all_classes`, the score of the SIIM-ACR pneumothorax
+        challenge.
         `image_balanced_accuracy`: mean of the shares of images with foreground in which some was predicted, and of
         empty images in which none was. `empty_false_positive_pixels`: mean over empty images.
+        An image of which every pixel is ignored counts nowhere.
     """
     values = _from_sums(_table(counts).sum(axis=0, keepdims=True), class_names)
     return {name: float(value[0]) for name, value in values.items()}
 
 
 def intervals(
-    counts: Counts, class_names: tuple[str, ...], *, resamplings: int, confidence: float, seed: int = 0
+    counts: Counts, class_names: Sequence[str], *, resamplings: int, confidence: float, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
     """Percentile bootstrap intervals of `metrics`: images are drawn with replacement, as many as there are.
 
@@ -139,25 +149,28 @@ def intervals(
 
 
 def _table(counts: Counts) -> np.ndarray:
-    """`(n, 6 F + 5)` float64: what metrics need of each image, so that a sum over rows is all they need."""
+    """`(n, 6 F + 7)` float64: what metrics need of each image, so that a sum over rows is all they need."""
     foreground = counts.foreground[:, None]
     found = counts.predicted.any(axis=1, keepdims=True)
     pixels = np.concatenate([counts.overlap, counts.true, counts.predicted], axis=1)
     wrong = counts.predicted.sum(axis=1, keepdims=True)
-    images = [foreground, foreground & found, ~foreground, ~foreground & ~found, ~foreground * wrong]
+    seen = counts.pixels[:, None] > 0
+    empty, dice = seen & ~foreground, seen * counts.dice_of_all_classes[:, None]
+    images = [foreground, foreground & found, empty, empty & ~found, empty * wrong, dice, seen]
     return np.concatenate([pixels * foreground, pixels, *images], axis=1).astype("float64")
 
 
-def _from_sums(sums: np.ndarray, class_names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Metrics `(m,)` from `(m, 6 F + 5)` sums of `_table`."""
-    classes = (sums.shape[1] - 5) // 6
+def _from_sums(sums: np.ndarray, class_names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Metrics `(m,)` from `(m, 6 F + 7)` sums of `_table`."""
+    classes = (sums.shape[1] - 7) // 6
     shown = np.split(sums[:, : 3 * classes], 3, axis=1)
     overlap, true, predicted = np.split(sums[:, 3 * classes : 6 * classes], 3, axis=1)
-    positives, found, empties, left, false_pixels = sums[:, 6 * classes :].T
+    positives, found, empties, left, false_pixels, dice, seen = sums[:, 6 * classes :].T
     iou = _ratio(shown[0], shown[1] + shown[2] - shown[0])
     values = {
         "iou": _mean(iou),
         "dice": _mean(_ratio(2 * shown[0], shown[1] + shown[2])),
+        "per_image_dice": _ratio(dice, seen),
         "precision": _mean(_ratio(overlap, predicted)),
         "recall": _mean(_ratio(overlap, true)),
         "image_balanced_accuracy": _mean(np.stack([_ratio(found, positives), _ratio(left, empties)], axis=1)),
