@@ -219,7 +219,8 @@ def _checked(file: BinaryIO) -> BinaryIO:
         length, kind = struct.unpack_from(">I4s", content, position)
         end = position + 8 + length
         if content[end : end + 4] != struct.pack(">I", zlib.crc32(memoryview(content)[position + 4 : end])):
-            raise ValueError(f"its chunk {kind.decode('ascii', 'backslashreplace')} does not have the checksum that it says")
+            name = kind.decode("ascii", "backslashreplace")
+            raise ValueError(f"its chunk {name} does not have the checksum that it says")
         position = end + 4
     return BytesIO(content)
 
