@@ -1,5 +1,6 @@
 """What every test runs under: a backend, seeds, a dtype policy that is put back, and `--accept-golden`."""
 
+import importlib
 import os
 import sys
 from importlib.machinery import PathFinder
@@ -25,22 +26,28 @@ if os.environ["KERAS_BACKEND"] != "tensorflow":
 
 GOLDEN = Path(__file__).parent / "golden"
 GOLDEN_LIMIT_BYTES = 50_000
+RECORDED = ("encoders", "decoders")
 
 
 def pytest_addoption(parser):
     parser.addoption(
         "--accept-golden", action="store_true", help="rewrite the golden files with what the code gives now"
     )
-    parser.addoption(
-        "--record-encoders", action="store_true", help="write what the checks of encoders measure to docs/encoders.csv"
-    )
+    for kind in RECORDED:
+        parser.addoption(
+            f"--record-{kind}", action="store_true", help=f"write what the tests measure on {kind} to docs/{kind}.csv"
+        )
 
 
 def pytest_configure(config):
-    if config.getoption("--record-encoders") and not hasattr(config, "workerinput"):  # xdist's workers report to here
-        from encoder_record import Recorder
+    for kind in RECORDED:
+        if config.getoption(f"--record-{kind}") and not hasattr(
+            config, "workerinput"
+        ):  # xdist's workers report to here
+            from record import Recorder
 
-        config.pluginmanager.register(Recorder())
+            record = importlib.import_module(f"{kind.removesuffix('s')}_record").RECORD
+            config.pluginmanager.register(Recorder(record))
 
 
 def pytest_report_header():

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-import encoder_record
 import keras
 import pytest
+from encoder_record import RECORD, cell
+from record import record_row
 
 import kerazoo as kz
 from kerazoo import testing
@@ -30,26 +31,25 @@ CASES = testing.contract_cases()
 def test_contract(case, record_property, request):
     measured = case.check(case.part)
     if case.kind == "encoder":
-        compare_with_record(case, encoder_record.cell(measured), record_property, request)
+        compare_with_record(case, cell(measured), record_property, request)
 
 
 def compare_with_record(case, measured, record_property, request):
     """The table of docs/encoders.md says what the checks measure."""
     check = case.check.__name__.removeprefix("check_encoder_")
-    for key, value in {"encoder": case.name, "check": check, "measured": measured}.items():
-        record_property(key, value)
+    record_row(record_property, RECORD, encoder=case.name, **{check: measured})
     if not request.config.getoption("--record-encoders"):
-        recorded = encoder_record.read().get((case.name, keras.backend.backend()), {}).get(check)
+        recorded = RECORD.read().get((case.name, keras.backend.backend()), {}).get(check)
         assert recorded == measured, f"docs/encoders.csv says {recorded!r}: run what tests/encoder_record.py says"
 
 
 def test_the_record_of_encoders_is_complete():
     """One row for every encoder and backend, one column for every check, and every check passed."""
-    rows = encoder_record.read()
+    rows = RECORD.read()
     backends = ("jax", "tensorflow", "torch")
     assert set(rows) == {(name, backend) for name in kz.encoders.ENCODERS for backend in backends}
     for key, row in rows.items():
-        assert list(row) == encoder_record.FIELDS
+        assert list(row) == RECORD.fields
         assert "no" not in row.values(), key
 
 
