@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -28,8 +29,6 @@ from kerazoo.metrics import (
 )
 from kerazoo.metrics._base import areas
 
-pytestmark = pytest.mark.backends
-
 
 def pixels_taking_part(truth, images):
     """Which pixels count."""
@@ -37,6 +36,7 @@ def pixels_taking_part(truth, images):
     return counts & ((truth > 0) & counts).any(axis=(1, 2))[:, None, None] if images == "non_empty" else counts
 
 
+@pytest.mark.backends
 def test_correlation_keeps_its_digits_where_foreground_is_rare():
     """One pixel in ten thousand, of a billion: the float32 differences of the textbook formula would be noise."""
     metric = MCC(1)
@@ -139,6 +139,7 @@ def test_dice_of_images_as_the_pneumothorax_challenge_counts_it():
 # What is foreground ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("threshold", [0.1, 0.5, 0.9])
 def test_threshold_is_a_probability(threshold):
     probs = np.linspace(0.005, 0.995, 100)
@@ -147,6 +148,7 @@ def test_threshold_is_a_probability(threshold):
     assert result(metric, np.zeros((1, 10, 10)), logits) == (probs > threshold).sum()
 
 
+@pytest.mark.backends
 def test_undecided_pixels_are_background_for_one_logit_and_for_two():
     for channels in (1, 2):
         logits = np.zeros((1, 2, 2, channels), "float32")
@@ -163,6 +165,7 @@ def test_empty_images_count_only_where_asked():
     assert result(ImageBalancedAccuracy(), truth, logits_of(found, 1)) == 0.5
 
 
+@pytest.mark.backends
 def test_areas_of_images_are_counts():
     ids = np.random.default_rng(0).integers(0, 20, (3, 7, 5)).astype("int32")
     ids[1] = 0
@@ -171,7 +174,6 @@ def test_areas_of_images_are_counts():
     np.testing.assert_array_equal(ops.convert_to_numpy(areas(labels.ids, labels)), expected)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="looks at TensorFlow's graph")
 def test_areas_of_images_need_no_memory_per_class():
     import tensorflow as tf
 
@@ -195,26 +197,45 @@ def test_min_area_is_of_one_class():
 # In fit ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.backends
 def test_each_metric_sees_its_own_head():
+    """Three heads that disagree, named in another order than the model's, without and with XLA."""
     rng = np.random.default_rng(0)
     images, truth = rng.normal(0, 1, (4, 4, 4, 3)).astype("float32"), rng.integers(0, 3, (4, 4, 4))
+    truth[0] = 0
     inputs = keras.Input((4, 4, 3))
     outputs = {
         "mask": keras.layers.Identity(name="mask")(inputs),
         "label": keras.layers.GlobalAveragePooling2D(name="label")(inputs),
+        "aux_8": keras.layers.Rescaling(-1.0, name="aux_8")(inputs),
     }
-    model = keras.Model(inputs, outputs)
-    model.compile(
-        loss={"label": keras.losses.BinaryCrossentropy(from_logits=True), "mask": kz.losses.CrossEntropy()},
-        metrics={"label": [keras.metrics.BinaryAccuracy()], "mask": [IoU(3), ImageBalancedAccuracy()]},
-    )
     labels = (truth[..., None] == np.arange(3)).any(axis=(1, 2)).astype("float32")
-    logs = model.evaluate(images, {"mask": truth, "label": labels}, verbose=0, return_dict=True)
-    np.testing.assert_allclose(logs["mask_iou"], result(IoU(3), truth, images), rtol=1e-6)
-    expected = result(ImageBalancedAccuracy(), truth, images)
-    np.testing.assert_allclose(logs["mask_image_balanced_accuracy"], expected, rtol=1e-6)
+    targets = {"aux_8": truth, "mask": truth, "label": labels}
+    model = keras.Model(inputs, outputs)
+    for compiler in (False, True) if keras.backend.backend() == "tensorflow" else ("auto",):
+        model.compile(
+            loss={
+                "label": keras.losses.BinaryCrossentropy(from_logits=True),
+                **dict.fromkeys(("aux_8", "mask"), kz.losses.CrossEntropy()),
+            },
+            metrics={
+                "label": [keras.metrics.BinaryAccuracy(threshold=0.0)],
+                "aux_8": [IoU(3), ImageBalancedAccuracy()],
+                "mask": [IoU(3), ImageBalancedAccuracy()],
+            },
+            jit_compile=compiler,
+        )
+        logs = model.evaluate(images, targets, verbose=0, return_dict=True)
+        accuracy = np.mean((images.mean(axis=(1, 2)) > 0) == labels)
+        np.testing.assert_allclose(logs["label_binary_accuracy"], accuracy, rtol=1e-6)
+        for head, logits in (("mask", images), ("aux_8", -images)):
+            np.testing.assert_allclose(logs[f"{head}_iou"], result(IoU(3), truth, logits), rtol=1e-6)
+            expected = result(ImageBalancedAccuracy(), truth, logits)
+            np.testing.assert_allclose(logs[f"{head}_image_balanced_accuracy"], expected, rtol=1e-6)
+        assert logs["mask_iou"] != logs["aux_8_iou"]
 
 
+@pytest.mark.backends
 def test_fit_logs_scalars_vectors_and_directions():
     _, truth, prediction = next(iter(masks(1)))
     inputs = keras.Input((4, 5, 1))
@@ -294,19 +315,21 @@ def test_configuration_is_json():
 REPLICAS = """
 import keras, numpy as np, tensorflow as tf
 import kerazoo as kz
+from metric_batches import build
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 rng = np.random.default_rng(0)
 images, truth = rng.normal(size=(8, 4, 4, 1)).astype("float32"), rng.integers(0, 2, (8, 4, 4))
+truth[::3] = 0
 logs = []
 for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
     with strategy.scope():
         inputs = keras.Input((4, 4, 1))
         model = keras.Model(inputs, keras.layers.Conv2D(1, 1, kernel_initializer="ones")(inputs))
-        metrics = [kz.metrics.IoU(1), kz.metrics.ImageBalancedAccuracy(), kz.metrics.PerImageDice(1)]
+        metrics = [build(name, 1) for name in kz.metrics.list()]
         model.compile(kz.optimizers.RAdam(0.1), loss=kz.losses.CrossEntropy(), metrics=metrics)
     logs.append(model.fit(images, truth, batch_size=4, epochs=3, shuffle=False, verbose=0).history)
-    assert metrics[0].counts().sum() == truth.size, metrics[0].counts()
+    assert metrics[0].name == "accuracy" and metrics[0].counts().sum() == truth.size, metrics[0].counts()
 for name in logs[0]:
     np.testing.assert_allclose(logs[1][name], logs[0][name], rtol=1e-5, err_msg=name)
 """
@@ -315,7 +338,6 @@ for name in logs[0]:
 @pytest.mark.slow
 def test_two_replicas_count_and_train_as_one():
     """Pixels of all replicas are counted; a mean over pixels is the same mean. In a process that may set up devices."""
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("tf.distribute is TensorFlow's")
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", REPLICAS], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-W", "ignore", "-c", REPLICAS]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
