@@ -64,7 +64,7 @@ def loss_rows(name: str, measure: Callable[[np.ndarray, np.ndarray], tuple[Any, 
 
 
 def metric_rows(name: str, measure: Callable[[np.ndarray, np.ndarray], Any]) -> Iterator[dict[str, str]]:
-    """Rows of a metric. `measure(masks, probabilities)`, both `(B, H, W)`, gives its value over the images."""
+    """Rows of a metric. `measure(masks, probabilities)`, both `(B, H, W)`, gives its value, or a word."""
     for truth, prediction, masks, probabilities in scenes():
         yield _row("metric", name, truth, prediction, measure(masks, probabilities))
 
@@ -79,8 +79,7 @@ def direction(gradient: np.ndarray) -> str:
 
 
 def _row(kind: str, name: str, truth: str, prediction: str, value: Any) -> dict[str, str]:
-    number = float(value)
-    text = f"{number:.5g}" if math.isfinite(number) else str(number)
+    text = value if isinstance(value, str) else f"{float(value):.5g}"
     return {"kind": kind, "name": name, "truth": truth, "prediction": prediction, "value": text}
 
 
