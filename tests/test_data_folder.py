@@ -427,3 +427,73 @@ def test_fingerprint_follows_files_and_interpretation(tmp_path):
     before = first.fingerprint
     write(tmp_path / "b.png", np.zeros((32, 48), np.uint8))
     assert folder(tmp_path, mask_threshold=127).fingerprint != before
+
+
+# --- lists of ids ---
+
+
+def test_include_and_exclude(tmp_path):
+    for name in ("a", "b", "deep/c"):
+        write_pair(tmp_path, name, FIGURE)
+    write(tmp_path / "d.jpg", EMPTY.astype(np.uint8))
+    (tmp_path / "train.txt").write_text("b\ndeep/c\n\n")
+    write(tmp_path / "b.jpg", np.zeros((8, 8), np.uint8))
+    (tmp_path / "faults.csv").write_text('kind,id,problem\nsize,b,"image, and mask"\nmissing,d,\n')
+    options = {"mask_threshold": 127}
+    assert folder(tmp_path, include=tmp_path / "train.txt", **options).ids == ["b", "deep/c"]
+    left = folder(tmp_path, exclude=tmp_path / "faults.csv", **options)
+    assert left.ids == ["a", "deep/c"]
+    assert left.foreground.tolist() == [True, True], "what is left out is not looked at"
+    assert left.warnings == [], "the mask of what is left out is no orphan"
+    assert folder(tmp_path, include=["a", "b"], exclude=["b"], **options).ids == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"include": ["z", "a"]}, r"`include` names 1 ids that are not among the 1 images under .* The first is 'z'"),
+        ({"exclude": ["a"]}, r"`include` and `exclude` leave none of the 1 images"),
+        ({"exclude": "nowhere.txt"}, r"there is no file nowhere\.txt"),
+    ],
+)
+def test_bad_lists(tmp_path, options, message):
+    write_pair(tmp_path, "a", FIGURE)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        folder(tmp_path, **options)
+
+
+def test_a_list_that_lacks_its_column_or_is_no_text(tmp_path):
+    write_pair(tmp_path, "a", FIGURE)
+    (tmp_path / "short.csv").write_text("kind,id\nsize\n")
+    with pytest.raises(ValueError, match=r"line 2 of .*short\.csv has no id, its column 2"):
+        folder(tmp_path, exclude=tmp_path / "short.csv")
+    (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"bytes\.csv is no text in UTF-8"):
+        folder(tmp_path, exclude=tmp_path / "bytes.csv")
+
+
+# --- damage ---
+
+
+def test_a_changed_byte_in_the_pixels_of_a_png_is_an_error(tmp_path):
+    """Pillow decodes such a file, to other pixels."""
+    path = write(tmp_path / "a.png", np.arange(64, dtype=np.uint8).reshape(8, 8), compress_level=0)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"IDAT") + 20] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"Cannot read .*a\.png: its chunk IDAT does not have the checksum"):
+        kz.data.read_image(path)
+
+
+def test_colours_and_indices_of_one_table(tmp_path):
+    """Some files of a data set have a palette, others its colours; a mask of grey colours alone is found by colour."""
+    table = {0: 0, 1: 1, 2: 2, (0, 0, 0): 0, (255, 0, 0): 1, (128, 128, 128): 2}
+    grey, indices = FIGURE.astype(np.uint8) * 128, FIGURE.astype(np.uint8)
+    for name, mask in (("red", np.stack([indices * 255, EMPTY, EMPTY], 2)), ("grey", grey), ("index", indices)):
+        write(tmp_path / f"{name}.jpg", grey)
+        write(tmp_path / f"{name}.png", mask.astype(np.uint8))
+    source = folder(tmp_path, mask_values=table, num_classes=3)
+    assert [int(source.mask(source.ids.index(name)).max()) for name in ("red", "grey", "index")] == [1, 2, 1]
+    write(tmp_path / "grey.png", FIGURE.astype(np.uint8) * 7)
+    with pytest.raises(ValueError, match=r"grey\.png has 1 values .*\(7, 7, 7\)"):
+        source.mask(source.ids.index("grey"))

@@ -10,6 +10,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from kerazoo.data.faults import DataError
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 """Suffixes, in lower case, of the files that count as images."""
 
@@ -69,7 +71,7 @@ def read_image(
     if pixels.dtype.kind == "i" or pixels.dtype == np.float64:
         pixels = pixels.astype(np.float32)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise ValueError(f"Image {path} holds NaN or infinity. Repair it or leave it out.")
+        raise DataError(f"Image {path} holds NaN or infinity. Repair it or leave it out.", "not_finite")
     if pixels.dtype == np.dtype(">u2"):
         pixels = pixels.astype(np.uint16)
     if intensity_range is not None:
@@ -105,13 +107,15 @@ def read_mask(path: str | Path, *, exif_orientation: bool = True) -> np.ndarray:
     if image.mode in {"LA", "PA", "RGBA"}:
         alpha = np.asarray(image.getchannel("A"))
         if (alpha != 255).any():
-            raise ValueError(
-                f"Mask {path} has transparent pixels: their class is unknown. Save it without alpha channel."
+            raise DataError(
+                f"Mask {path} has transparent pixels: their class is unknown. Save it without alpha channel.", "values"
             )
         image = image.convert("RGB" if image.mode == "RGBA" else "L")
     values = np.asarray(image)
     if values.dtype.kind == "f":
-        raise ValueError(f"Mask {path} has floating-point values (mode {image.mode}). Save it as integer class ids.")
+        raise DataError(
+            f"Mask {path} has floating-point values (mode {image.mode}). Save it as integer class ids.", "values"
+        )
     if values.ndim == 3 and values.shape[2] == 3 and (values == values[..., :1]).all():
         values = values[..., 0]
     return values
@@ -201,7 +205,7 @@ def _decode(path: str | Path, exif_orientation: bool) -> Image.Image:
     except _FAULTS as error:
         raise _unreadable(path, error) from error
     if frames > 1:
-        raise ValueError(f"{path} has {frames} frames, and one image is expected. Save each frame as a file.")
+        raise DataError(f"{path} has {frames} frames, and one image is expected. Save each frame as a file.")
     return decoded
 
 
@@ -225,7 +229,8 @@ def _checked(file: BinaryIO) -> BinaryIO:
     return BytesIO(content)
 
 
-def _unreadable(path: str | Path, error: BaseException) -> ValueError:
-    return ValueError(
-        f"Cannot read {path}: {error}. The file is corrupt, truncated or no image: restore it or remove it."
+def _unreadable(path: str | Path, error: BaseException) -> DataError:
+    return DataError(
+        f"Cannot read {path}: {error}. The file is corrupt, truncated or no image: restore it or remove it.",
+        "unreadable",
     )

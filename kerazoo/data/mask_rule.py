@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kerazoo.data.faults import DataError
+
 _LOSSY = 8  # more unknown values than this, and the mask was anti-aliased or compressed
 
 
@@ -15,7 +17,8 @@ class MaskRule:
 
     Args:
         num_ids: Ids 0 to `num_ids` - 1 are allowed.
-        values: `(value, id)` pairs, a value being an int or an RGB triple; None means that values are ids.
+        values: `(value, id)` pairs, a value being an int or an RGB triple; None means that values are ids. Where both
+            kinds are given, files in colour go by the triples and the others by the ints.
         threshold: Id 1 is where the value is greater; None means no threshold.
         ignore_class: One more id that is allowed, or None.
 
@@ -62,34 +65,40 @@ class MaskRule:
         Raises:
             ValueError: a value is no class, or the mask is in colour and `values` has no colours.
         """
-        colours = self.values is not None and isinstance(self.values[0][0], tuple)
-        if values.ndim == 3 and not (colours and values.shape[2] == 3):
-            raise ValueError(
+        numbers = {value: id for value, id in self.values or () if not isinstance(value, tuple)}
+        triples = {_key(*value): id for value, id in self.values or () if isinstance(value, tuple)}
+        if values.ndim == 3 and not (triples and values.shape[2] == 3):
+            raise DataError(
                 f"Mask {path} is in colour. Pass the class of each colour, as "
-                "mask_values={(0, 0, 0): 0, (255, 0, 0): 1}, or save it as grey."
+                "mask_values={(0, 0, 0): 0, (255, 0, 0): 1}, or save it as grey.",
+                "values",
             )
         if values.dtype == bool:  # 1-bit file: Pillow shows 0 and 255 where a program wrote 0 and 1
             scaled = self.threshold is not None or any(value == 255 for value, _ in self.values or ())
             values = values.astype(np.uint8) * (255 if scaled else 1)
         if self.threshold is not None:
             return (values > self.threshold).astype(np.uint8)
-        if colours:
-            if values.ndim == 2:
-                values = np.repeat(values[..., np.newaxis], 3, axis=2)
-            values = values.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
         if self.values is None:
-            ids = values
             strange = (values < 0) | (values >= self.num_ids)
             if self.ignore_class is not None:
                 strange &= values != self.ignore_class
-        else:
-            keys = np.array([_key(value) for value, _ in self.values])
-            order = np.argsort(keys)
-            place = np.clip(np.searchsorted(keys[order], values), 0, len(keys) - 1)
-            strange = keys[order][place] != values
-            ids = np.array([id for _, id in self.values], np.uint8)[order][place]
+            return self._checked(values, strange, values, path)
+        if values.ndim == 2 and numbers:
+            ids, strange = _looked_up(values, numbers)
+            if not (triples and strange.any()):
+                return self._checked(ids, strange, values, path)
+        if values.ndim == 2:  # colours that are all grey
+            values = np.repeat(values[..., np.newaxis], 3, axis=2)
+        values = values.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+        return self._checked(*_looked_up(values, triples), values, path, colours=True)
+
+    def _checked(
+        self, ids: np.ndarray, strange: np.ndarray, values: np.ndarray, path: str | Path, colours: bool = False
+    ) -> np.ndarray:
+        """`ids` as uint8, unless a pixel is `strange`."""
         if strange.any():
-            raise ValueError(self._no_class(np.unique(values[strange]), path, colours))
+            unknown = np.unique(values[strange])
+            raise DataError(self._no_class(unknown, path, colours), "lossy" if len(unknown) > _LOSSY else "values")
         return ids.astype(np.uint8)
 
     def _no_class(self, strange: np.ndarray, path: str | Path, colours: bool) -> str:
@@ -141,8 +150,12 @@ def count_classes(
     return num_classes
 
 
-def _key(value: int | tuple[int, ...]) -> int:
-    if isinstance(value, tuple):
-        red, green, blue = value
-        return red << 16 | green << 8 | blue
-    return value
+def _looked_up(values: np.ndarray, table: Mapping[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The id of each value, and where a value is not in the table."""
+    keys = np.array(sorted(table))
+    place = np.clip(np.searchsorted(keys, values), 0, len(keys) - 1)
+    return np.array([table[key] for key in keys.tolist()], np.uint8)[place], keys[place] != values
+
+
+def _key(red: int, green: int, blue: int) -> int:
+    return red << 16 | green << 8 | blue

@@ -1,21 +1,23 @@
 """Images and masks as files: in one folder or two, the class from the pixel's value or from the directory's name."""
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
+from kerazoo.data.emptiness import empty_among_full
+from kerazoo.data.faults import DataError, MissingError, raise_all
+from kerazoo.data.id_lists import IdList, check_known, read_ids
 from kerazoo.data.images import check_intensity_range, read_header, read_image, read_mask
 from kerazoo.data.mask_rule import MaskRule, count_classes
 from kerazoo.data.pairing import Pairs, directory, pair
 from kerazoo.data.source import Facts, Source, in_threads
 
-_MOSTLY = 0.9  # an empty mask is suspicious in a directory with at least this share of images with foreground
 _FLOATS = (".tif", ".tiff")  # suffixes of files that can hold floats
 _TASTED = 16  # TIFF images that are decoded to see whether floats are in 0-1
 
@@ -34,6 +36,8 @@ def folder(
     ignore_class: int | None = None,
     missing_mask: str = "error",
     groups: str | Callable[[str], str] | None = None,
+    include: IdList | None = None,
+    exclude: IdList | None = None,
     recursive: bool = True,
     exif_orientation: bool = True,
     intensity_range: tuple[float, float] | None = None,
@@ -62,6 +66,8 @@ def folder(
         missing_mask: "error", or "empty": an image without mask file has no foreground.
         groups: What a split must not divide: a regular expression searched in the id, whose first group (or whole
             match) is the name, as `r"(patient\d+)"`; or a function from id to name.
+        include: Ids to take: a list, or a file with one id a line, as many data sets list their splits; None takes all.
+        exclude: Ids to leave out, likewise, or a file such as `kerazoo verify --fix` writes. They are not looked at.
         recursive: Look in sub-directories too.
         exif_orientation: Turn images and masks as their EXIF tag says.
         intensity_range: Image values (low, high) that become 0 and 255, as float32, clipped: for 12-bit and float
@@ -89,13 +95,17 @@ def folder(
     root = directory(root, "root")
     mask_root = root if masks is None else directory(masks, "masks")
     pairs = pair(root, mask_root, image_suffix=image_suffix, mask_suffix=mask_suffix, recursive=recursive)
-    lacking = [image for image, mask in zip(pairs.images, pairs.masks, strict=True) if mask is None]
+    pairs = _chosen(pairs, include, exclude, root)
+    lacking = [
+        (id, image) for id, image, mask in zip(pairs.ids, pairs.images, pairs.masks, strict=True) if mask is None
+    ]
     if lacking and missing_mask == "error":
-        first = pairs.ids[pairs.masks.index(None)]
-        raise FileNotFoundError(
-            f"{len(lacking)} of {len(pairs.ids)} images have no mask. The first is {root / lacking[0]}, whose mask "
-            f"would be {mask_root / first}{mask_suffix}. Correct `mask_suffix` or `masks`, or pass "
-            'missing_mask="empty" if such images have no foreground.'
+        missing = [(id, f"Image {root / image} has no mask {mask_root / id}{mask_suffix}.") for id, image in lacking]
+        raise MissingError(
+            f"{len(lacking)} of {len(pairs.ids)} images have no mask. The first is {root / lacking[0][1]}, whose mask "
+            f"would be {mask_root / lacking[0][0]}{mask_suffix}. Correct `mask_suffix` or `masks`, or pass "
+            'missing_mask="empty" if such images have no foreground.',
+            missing,
         )
     reader = Folder(
         root=root,
@@ -158,6 +168,11 @@ class Folder:
         return self.pairs.ids
 
     @property
+    def orphans(self) -> tuple[str, ...]:
+        """Masks of no image, a sentence each."""
+        return tuple(f"Mask {self.mask_root / name} belongs to no image." for name in self.pairs.orphans)
+
+    @property
     def ignore_class(self) -> int | None:
         """The rule's."""
         return self.rule.ignore_class
@@ -188,7 +203,7 @@ class Folder:
             return ids
         label = self.directory_ids[index]
         if label == 0 and (ids == 1).any():
-            raise ValueError(self._no_directory(index))
+            raise DataError(self._no_directory(index), "values")
         return np.where(ids == 1, np.uint8(label), ids)
 
     def fingerprint(self, index: int) -> str:
@@ -209,14 +224,16 @@ class Folder:
             if self.by_directory:
                 shown[index, self.directory_ids[index]] = look.counts[1] > 0
                 if look.counts[1] > 0 and self.directory_ids[index] == 0:
-                    raise ValueError(self._no_directory(index))
+                    raise DataError(self._no_directory(index), "values")
             else:
                 shown[index] = look.counts[: shown.shape[1]] > 0
         positive = np.asarray(shown[:, 1:].any(axis=1))
         shown[:, 0] = ~positive
         labels = shown[:, 1:] if self.num_classes == 1 else shown
         shapes = np.asarray([look.shape for look in self._looks], np.int64)
-        return Facts(labels, shapes, (*self._empty_among_full(positive), *self._oddities(), *self._dark_floats()))
+        expected = self.directory_ids > 0 if self.by_directory else None
+        empty = empty_among_full(self.ids, positive, expected)
+        return Facts(labels, shapes, (*empty, *self._oddities(), *self._dark_floats()))
 
     @cached_property
     def directory_ids(self) -> np.ndarray:
@@ -268,13 +285,7 @@ class Folder:
                 faults.append(look)
             else:
                 looks.append(look)
-        if len(faults) == 1:
-            raise faults[0]
-        if faults:
-            listed = "\n".join(f"- {fault}" for fault in faults[:5])
-            raise ValueError(
-                f"{len(faults)} of {len(self.ids)} samples under {self.root} are faulty. The first:\n{listed}"
-            )
+        raise_all(faults, len(self.ids), f"under {self.root}")
         peak = max(look.peak for look in looks)
         if self.rule.threshold is not None and 0 < peak <= self.rule.threshold:
             raise ValueError(
@@ -292,10 +303,11 @@ class Folder:
             values = self._values(name)
             if values.shape[:2] != header.shape[:2]:
                 hint = "; EXIF turns the image, and exif_orientation=False would not" if header.turned else ""
-                raise ValueError(
+                raise DataError(
                     f"Image {path} and mask {self.mask_root / name} differ in size: "
                     f"{header.shape[0]}x{header.shape[1]} and {values.shape[0]}x{values.shape[1]} (height x "
-                    f"width){hint}."
+                    f"width){hint}.",
+                    "size",
                 )
             ids = self.rule.apply(values, self.mask_root / name)
             counts = np.bincount(ids.ravel(), minlength=256)
@@ -312,23 +324,6 @@ class Folder:
             f"Mask {self.mask_root / str(self.pairs.masks[index])} has foreground, but no directory in its path is "
             f"one of the classes {list(self._names)}. Add the class to `classes`, or clear the mask."
         )
-
-    def _empty_among_full(self, positive: np.ndarray) -> list[tuple[int | None, str]]:
-        """Empty masks in directories of a class, or, without classes, in those where nearly all have foreground."""
-        place = [id.rpartition("/")[0] for id in self.ids]
-        images = Counter(place)
-        full = Counter(name for name, has in zip(place, positive, strict=True) if has)
-        warnings: list[tuple[int | None, str]] = []
-        for index in np.flatnonzero(~positive).tolist():
-            name = place[index]
-            if self.by_directory:
-                suspicious = self.directory_ids[index] > 0
-            else:
-                suspicious = len(images) > 1 and full[name] / images[name] >= _MOSTLY
-            if suspicious:
-                said = f"though {full[name]} of the {images[name]} images in {name or 'the root'} have foreground"
-                warnings.append((index, f"{self.ids[index]}: its mask is empty, {said}."))
-        return warnings
 
     def _oddities(self) -> list[tuple[int | None, str]]:
         odd = {
@@ -360,6 +355,19 @@ class Folder:
                 "pass intensity_range=(0, 1).",
             )
         ]
+
+
+def _chosen(pairs: Pairs, include: IdList | None, exclude: IdList | None, root: Path) -> Pairs:
+    """The pairs that are asked for; masks of others are no orphans."""
+    if include is None and exclude is None:
+        return pairs
+    wanted, unwanted = read_ids(include, "include"), read_ids(exclude, "exclude")
+    check_known(wanted, pairs.ids, "include", f"among the {len(pairs.ids)} images under {root}")
+    keep = [id not in unwanted and (include is None or id in wanted) for id in pairs.ids]
+    if not any(keep):
+        raise ValueError(f"`include` and `exclude` leave none of the {len(keep)} images under {root}.")
+    ids, images, masks = compress(pairs.ids, keep), compress(pairs.images, keep), compress(pairs.masks, keep)
+    return Pairs(tuple(ids), tuple(images), tuple(masks), pairs.orphans)
 
 
 def _group(groups: str | Callable[[str], str], id: str) -> str:
