@@ -1,5 +1,7 @@
 """Small data sets on disk and in memory for the tests of `kerazoo.data`."""
 
+import os
+import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,3 +91,14 @@ def labelled(labels, groups=None):
     classes = 1 if masks.max() <= 1 else int(masks.max()) + 1
     images = np.zeros((len(masks), 1, 1, 1), np.uint8)
     return Source(Arrays(images=images, masks=masks, num_classes=classes, groups=groups))
+
+
+class Faulty:
+    """A function of an item that can be sent to other processes, and is faulty there."""
+
+    def __call__(self, item):
+        if item == 3:
+            raise ValueError("Cannot read b.png: it is truncated.")
+        if item == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item

@@ -12,6 +12,7 @@ from kerazoo.data import weights as weights
 from kerazoo.data.concat import concat as concat
 from kerazoo.data.images import read_image as read_image
 from kerazoo.data.pipeline import pipeline as pipeline  # the function, which hides its module
+from kerazoo.data.prepare import prepare as prepare
 from kerazoo.data.sample import Sample as Sample
 from kerazoo.data.source import Source as Source
 from kerazoo.data.splitting import save_split as save_split
@@ -27,6 +28,7 @@ __all__ = [
     "augment",
     "concat",
     "pipeline",
+    "prepare",
     "read_image",
     "sampling",
     "save_split",

@@ -87,9 +87,8 @@ class Concat:
     def _facts(self) -> Facts:
         labels = np.concatenate([source.labels for source in self.sources])
         warnings = tuple((None, text) for source in self.sources for text in source.warnings)
-        return Facts(labels, lambda: self._shapes, warnings)
+        return Facts(labels, self._shapes, warnings)
 
-    @cached_property
     def _shapes(self) -> np.ndarray:
         return np.concatenate([source.shapes for source in self.sources])
 

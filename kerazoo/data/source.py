@@ -176,12 +176,16 @@ class Source:
         return [sentence for index, sentence in self._reader.facts.warnings if index is None or index in own]
 
     @property
+    def fingerprints(self) -> np.ndarray:
+        """`(n,)` uint64: changes where a sample, its files or how they are read may have changed."""
+        texts = (f"{self._reader.ids[i]}\0{self._reader.fingerprint(i)}" for i in self._indices.tolist())
+        digests = b"".join(hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:8] for text in texts)
+        return np.frombuffer(digests, "<u8")
+
+    @property
     def fingerprint(self) -> str:
         """Hash that changes when the samples, their order or their files may have changed."""
-        digest = hashlib.sha256()
-        for i in self._indices.tolist():
-            digest.update(f"{self._reader.ids[i]}\0{self._reader.fingerprint(i)}\n".encode())
-        return digest.hexdigest()[:32]
+        return hashlib.sha256(self.fingerprints.tobytes()).hexdigest()[:32]
 
     def subset(self, indices: Iterable[int]) -> "Source":
         """The samples at `indices`, in that order; or those where a bool for each sample is true.

@@ -1,0 +1,154 @@
+"""What `kerazoo.data.prepare` wrote: decoded samples in TFRecord files, read one by one without TensorFlow."""
+
+import sys
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerazoo.data.pairing import directory
+from kerazoo.data.shards import DTYPES, FORMAT, RECORDS, SOURCE, load, shard_name, unjoin
+from kerazoo.data.source import Facts, Source
+
+
+def prepared(root: str | Path) -> Source:
+    """The samples that `kerazoo.data.prepare` wrote to `root`, with the ids, labels and groups of their source.
+
+    Any sample can be read at any time; each is checked against its checksum. The files of the source are not needed.
+
+    Args:
+        root: The directory.
+
+    Returns: The source.
+
+    Raises:
+        FileNotFoundError: `root` is no directory, or a shard is missing.
+        ValueError: `root` was not prepared, not to the end, or is damaged.
+    """
+    root = directory(root, "root")
+    if not (root / RECORDS).is_file():
+        state = "was not prepared to the end" if (root / SOURCE).is_file() else "holds no prepared data"
+        raise ValueError(f"{root} {state}. Call kz.data.prepare(source, {str(root)!r}), or type kerazoo prepare.")
+    facts, arrays = load(root / SOURCE)
+    if facts["format"] != FORMAT:
+        raise ValueError(
+            f"{root} has the format {facts['format']}, and this version reads {FORMAT}. Delete it and prepare it again."
+        )
+    records = load(root / RECORDS)[1]["records"]
+    reader = Prepared(
+        root=root,
+        ids=unjoin(arrays["ids"]),
+        groups=tuple(map(sys.intern, unjoin(arrays["groups"]))) if "groups" in arrays else None,
+        labels=arrays["labels"],
+        fingerprints=arrays["fingerprints"],
+        records=records,
+        about=facts,
+    )
+    reader.check()
+    return Source(reader)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """A `Reader` of prepared samples; `prepared` makes it.
+
+    Args:
+        root: The directory.
+        ids: Of the samples.
+        groups: Of the samples, or None.
+        labels: `(n, num_classes)` bool, the source's.
+        fingerprints: `(n,)` uint64, the source's.
+        records: `(n,)` of `shards.ROW`.
+        about: What source.npz says of the classes and of the settings.
+    """
+
+    root: Path
+    ids: tuple[str, ...]
+    groups: tuple[str, ...] | None
+    labels: np.ndarray
+    fingerprints: np.ndarray
+    records: np.ndarray
+    about: dict[str, Any]
+
+    @property
+    def num_classes(self) -> int:
+        """The source's."""
+        return self.about["num_classes"]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The source's."""
+        return tuple(self.about["class_names"])
+
+    @property
+    def ignore_class(self) -> int | None:
+        """The source's."""
+        return self.about["ignore_class"]
+
+    @property
+    def facts(self) -> Facts:
+        """See `Reader`; nothing is decoded."""
+        return self._facts
+
+    @cached_property
+    def _facts(self) -> Facts:
+        warnings: list[tuple[int | None, str]] = [(None, text) for text in self.about["warnings"]]
+        for index in np.flatnonzero(self.records["vanished"]).tolist():
+            height, width, _ = self.records["shape"][index].tolist()
+            warnings.append(
+                (index, f"{self.ids[index]}: a class that it shows is not in its mask of {height}x{width}.")
+            )
+        return Facts(self.labels, self.records["shape"], tuple(warnings))
+
+    def image(self, index: int) -> np.ndarray:
+        """See `Reader`."""
+        row = self.records[index]
+        content = self._read(index, "image")
+        if self.about["settings"]["compress"]:
+            content = np.frombuffer(bytearray(zlib.decompress(content)), np.uint8)
+        return content.view(DTYPES[row["dtype"]]).reshape(row["shape"])
+
+    def mask(self, index: int) -> np.ndarray:
+        """See `Reader`."""
+        height, width, _ = self.records["shape"][index]
+        ids = zlib.decompress(self._read(index, "mask"))
+        return np.frombuffer(bytearray(ids), np.uint8).reshape(height, width)
+
+    def fingerprint(self, index: int) -> str:
+        """See `Reader`."""
+        return f"{self.fingerprints[index]} {self.about['settings']}"
+
+    def check(self) -> None:
+        """Raise unless every shard is there in full."""
+        each = self.about["settings"]["shard_images"]
+        for shard in range(-(-len(self.ids) // each)):
+            path = self._path(shard)
+            size = int(self.records["end"][min((shard + 1) * each, len(self.ids)) - 1])
+            if not path.is_file():
+                raise FileNotFoundError(f"The shard {path} is missing. Prepare {self.root} again: only it is written.")
+            if path.stat().st_size != size:
+                raise ValueError(
+                    f"The shard {path} has {path.stat().st_size} bytes where {size} were written. Prepare {self.root} "
+                    "again: only it is written."
+                )
+
+    def _path(self, shard: int) -> Path:
+        each = self.about["settings"]["shard_images"]
+        return self.root / shard_name(shard, -(-len(self.ids) // each))
+
+    def _read(self, index: int, what: str) -> Any:
+        """Bytes of an image or a mask, as an array."""
+        row = self.records[index]
+        path = self._path(index // self.about["settings"]["shard_images"])
+        with path.open("rb", buffering=0) as file:  # opened each time: a process may hold few files, and fork
+            file.seek(int(row[f"{what}_at"]))
+            content: Any = np.fromfile(file, np.uint8, int(row[f"{what}_bytes"]))
+        if zlib.crc32(content) != row[f"{what}_crc"]:
+            raise ValueError(
+                f"The {what} of {self.ids[index]!r} in {path} is damaged. Delete that file and prepare {self.root} "
+                "again: only it is written."
+            )
+        return content
