@@ -8,7 +8,9 @@ from kerazoo.data.sources.siim import siim as siim
 from kerazoo.data.sources.synthetic import synthetic as synthetic
 from kerazoo.registry import Registry
 
-SOURCES = Registry("source", {"coco": coco, "folder": folder, "lits": lits, "prepared": prepared, "siim": siim, "synthetic": synthetic})
+SOURCES = Registry(
+    "source", {"coco": coco, "folder": folder, "lits": lits, "prepared": prepared, "siim": siim, "synthetic": synthetic}
+)
 
 list = SOURCES.list
 create = SOURCES.create
