@@ -36,11 +36,26 @@ def check_reload(model: keras.Model, inputs: Any) -> None:
     """Names are unique, the configuration is JSON, and a model read back from its file gives the same outputs."""
     names = [layer.name for layer in own_layers(model)]
     assert len(set(names)) == len(names), f"names repeat: {sorted(n for n in names if names.count(n) > 1)}"
+    kinds = {type(layer) for layer in own_layers(model)}
+    unknown = sorted(kind.__name__ for kind in kinds if not _is_found_by_name(kind))
+    assert not unknown, (
+        f"{unknown} are layers that another process cannot read back from a file: decorate them with "
+        "@keras.saving.register_keras_serializable(…)"
+    )
     json.dumps(model.get_config())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         model.save(path)
-        loaded = keras.models.load_model(path)
+        try:
+            loaded = keras.models.load_model(path)
+        except (TypeError, ValueError) as error:
+            raise AssertionError(f"the file of a saved model cannot be read back: {error}") from error
     expected, received = as_list(model.predict_on_batch(inputs)), as_list(loaded.predict_on_batch(inputs))
+    reason = "a model read back has other outputs than the model that was saved: is every argument in get_config()?"
     for old, new in zip(expected, received, strict=True):
-        np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-5, err_msg=reason)
+
+
+def _is_found_by_name(kind: type) -> bool:
+    """Whether a class is Keras's own or registered."""
+    return kind.__module__.partition(".")[0] == "keras" or ">" in keras.saving.get_registered_name(kind)
