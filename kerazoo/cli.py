@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+_WARNINGS = 10  # that a command prints
 _EXPECTED = (ValueError, OSError, FloatingPointError, ModuleNotFoundError, RuntimeError)
 
 
@@ -26,7 +27,10 @@ class _Commands(TyperGroup):
             typer.secho(f"kerazoo: {error}", err=True, fg=typer.colors.RED)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            advice = "; the same command with --resume continues" if ctx.invoked_subcommand == "train" else ""
+            advice = {
+                "train": "; the same command with --resume continues",
+                "prepare": "; the same command continues",
+            }.get(ctx.invoked_subcommand, "")
             typer.secho(f"kerazoo: interrupted{advice}.", err=True)
             raise typer.Exit(130) from error
 
@@ -241,6 +245,42 @@ def report(run: RunArgument) -> None:
     from kerazoo.report import html
 
     _console().print(f"report: {html.write(run)}", highlight=False, soft_wrap=True)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def prepare(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="folder, siim, coco or lits; its options follow.")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the prepared data go.")],
+    size: Annotated[
+        str | None, typer.Option("--size", help="512, or HEIGHTxWIDTH; images keep their sizes if not given.")
+    ] = None,
+    compress: Annotated[bool, typer.Option("--compress", help="Smaller files that take longer to read.")] = False,
+    workers: Annotated[int | None, typer.Option("--workers", help="Processes; one for each core if not given.")] = None,
+) -> None:
+    """Decode a data set once, to be read quickly: kerazoo prepare siim --images DIR --csv FILE --to DIR."""
+    from kerazoo.data import prepare as write
+    from kerazoo.data.source_arguments import source_from_arguments
+
+    images = source_from_arguments(source, context.args)
+    console = _console()
+    with _progress(console, "preparing") as progress:
+        made = write(images, to, image_size=_size(size), compress=compress, workers=workers, progress=progress)
+    console.print(f"prepared: {to}. {made}", highlight=False, soft_wrap=True)
+    for warning in made.warnings[:_WARNINGS]:
+        console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
+    if len(made.warnings) > _WARNINGS:
+        console.print(f"… and {len(made.warnings) - _WARNINGS} more warnings", highlight=False)
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """(height, width) of "512" or "384x512"."""
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        raise ValueError(f"--size is a number of pixels or HEIGHTxWIDTH, as 512 or 384x512; received {text!r}.")
+    return int(sides[0]), int(sides[-1])
 
 
 def _weights(pattern: str) -> Any:

@@ -41,9 +41,12 @@ def open_source(recipe: Recipe, data: "str | Path | Source | None") -> "Source":
         FileNotFoundError: There is no such directory.
     """
     from kerazoo.data import sources
+    from kerazoo.data.shards import is_prepared
 
     if data is not None and not isinstance(data, str | Path):
         return data
+    if data is not None and is_prepared(data):  # whatever it was prepared from
+        return sources.prepared(data)
     part = recipe.data.source
     function, options = sources.SOURCES[part.name], part.options
     reads_files = "root" in inspect.signature(function).parameters

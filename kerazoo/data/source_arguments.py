@@ -1,0 +1,81 @@
+"""Open a source as the command line names it: `siim --images DIRECTORY --csv FILE`."""
+
+import difflib
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args
+
+import yaml
+
+from kerazoo.data.source import Source
+from kerazoo.data.sources import SOURCES
+
+
+def source_from_arguments(name: str, arguments: Sequence[str]) -> Source:
+    """Call the source `name` with what follows it on a command line.
+
+    `--mask-suffix .png` and `--mask-suffix=.png` give the argument `mask_suffix`. Values are YAML (127, true, null,
+    "{0: 0, 255: 1}"), but a text or a path stays as it is typed; an option without a value is true, one that is
+    repeated gives a list. `--images` is also the first argument of a source that calls it `root`.
+
+    Args:
+        name: A name of `kerazoo.data.sources.list()`.
+        arguments: The words after it.
+
+    Raises:
+        ValueError: the name is unknown, the source has no such option (near matches are named) or lacks one, or a word
+            belongs to no option. Besides, what the source raises.
+    """
+    function = SOURCES[name]
+    parameters = inspect.signature(function).parameters
+    options: dict[str, Any] = {}
+    for option, word in _pairs(name, arguments):
+        key = option.replace("-", "_")
+        key = "root" if key == "images" and "images" not in parameters and "root" in parameters else key
+        if key not in parameters:
+            known = [f"--{parameter.replace('_', '-')}" for parameter in parameters]
+            near = difflib.get_close_matches(f"--{option}", known, n=3, cutoff=0.5)
+            meant = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise ValueError(f"The source {name!r} has no option --{option}.{meant} It takes {', '.join(known)}.")
+        value = _value(option, word, parameters[key].annotation)
+        options[key] = value if key not in options else [*_listed(options[key]), value]
+    lacking = [
+        f"--{key.replace('_', '-')}"
+        for key, parameter in parameters.items()
+        if parameter.default is parameter.empty and key not in options
+    ]
+    if lacking:
+        raise ValueError(f"The source {name!r} needs {' and '.join(lacking)}.")
+    return function(**options)
+
+
+def _pairs(name: str, arguments: Sequence[str]) -> list[tuple[str, str | None]]:
+    """Options with their values, None for an option without one."""
+    pairs: list[tuple[str, str | None]] = []
+    for word in arguments:
+        if word.startswith("--") and len(word) > 2:
+            option, equals, value = word[2:].partition("=")
+            pairs.append((option, value if equals else None))
+        elif pairs and pairs[-1][1] is None:
+            pairs[-1] = (pairs[-1][0], word)
+        else:
+            raise ValueError(f"{word!r} belongs to no option of the source {name!r}. Type --OPTION VALUE.")
+    return pairs
+
+
+def _value(option: str, word: str | None, annotation: Any) -> Any:
+    if word is None:
+        return True
+    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    if set(kinds) <= {str, Path, type(None)} and word != "null":
+        return word
+    try:
+        return yaml.safe_load(word)
+    except yaml.YAMLError as error:
+        raise ValueError(f"--{option} has the value {word!r}, which is no YAML ({error}).") from error
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
