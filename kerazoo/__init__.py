@@ -25,6 +25,7 @@ _SUBPACKAGES = (
 )
 _OBJECTS = {
     "classifier": "kerazoo.compose",
+    "doctor": "kerazoo.training.doctor",
     "segmenter": "kerazoo.compose",
     "freeze": "kerazoo.transfer",
     "unfreeze": "kerazoo.transfer",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         training,
     )
     from kerazoo.compose import classifier, segmenter
+    from kerazoo.training.doctor import doctor
     from kerazoo.transfer import freeze, trainable_table, unfreeze
 
 

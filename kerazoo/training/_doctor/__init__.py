@@ -1,0 +1,1 @@
+"""What `kerazoo.doctor` looks at, and the checks, one kind per file."""
