@@ -9,6 +9,7 @@ import importlib
 import inspect
 import itertools
 import json
+import math
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -66,26 +67,84 @@ def recipe() -> str:
     return _table(("field", "default", "meaning"), _fields(Recipe))
 
 
-def losses_on_empty_images() -> str:
-    """Table of what each loss gives for an image without foreground."""
-    import keras
-    import numpy as np
-
-    from kerazoo.losses import LOSSES
-
-    keras.config.set_dtype_policy("float32")
-    truth = np.zeros((1, 8, 8), "int32")
+def losses_at_one_percent() -> str:
+    """Table of each loss for a mean prediction of 0.01 on an empty image, from the records of tests and benchmarks."""
+    steps = {"none": "nowhere", "down": "down", "up": "up", "both": "up and down"}
     rows = []
-    for name, kind in LOSSES.items():
-        policies = inspect.signature(kind).parameters.get("empty")
-        for options in ({"empty": policy} for policy in get_args(policies.annotation)) if policies else ({},):
-            loss = LOSSES.create(name, **options)
-            weight = np.ones(1, "float32") if loss.needs_weight else None
-            logits = (np.full((1, 8, 8, 1), logit, "float32") for logit in (-6, 0, 6))
-            values = [float(loss(truth, x, sample_weight=weight)) for x in logits]
-            text = "".join(f', {key}="{value}"' for key, value in options.items())
-            rows.append((f"`{name}`{text}", *(f"{value:.4f}" for value in values)))
-    return _table(("loss", "says nothing is there (p = 0.002)", "undecided (p = 0.5)", "says all is (p = 0.998)"), rows)
+    for library, name, cells in _empty_images("loss"):
+        row = cells["empty", "p = 0.01"]
+        norm = float(row["gradient_norm"])
+        step = steps[row["gradient_direction"]]
+        rows.append((library, f"`{name}`", f"{float(row['value']):.3g}", f"{norm:.1e}" if norm else "0", step))
+    return _table(("library", "loss", "value", "gradient norm", "a step moves p"), rows)
+
+
+def losses_on(truth: str) -> str:
+    """Table of each loss for one image, from the records of tests and benchmarks."""
+    return _on(truth, "loss")
+
+
+def metrics_on(truth: str) -> str:
+    """Table of each metric for one image, from the records of tests and benchmarks."""
+    return _on(truth, "metric")
+
+
+def _on(truth: str, kind: str) -> str:
+    """Table of one image; rows of one part that do not differ share a line."""
+    measured = list(_empty_images(kind))
+    predictions = [prediction for there, prediction in measured[0][2] if there == truth]
+    plain = {name: cells for _, name, cells in measured}.get("cross_entropy", {})
+    lines: dict[tuple[str, ...], list[str]] = {}
+    for library, name, cells in measured:
+        row = [_cell(cells[truth, prediction], plain.get((truth, prediction))) for prediction in predictions]
+        if truth == "empty":
+            row.append(" → ".join(_figure(cells[key]["value"]) for key in cells if key[0] == "object; empty"))
+        lines.setdefault((library, name.partition("(")[0], *row), []).append(name)
+    heads = ("library", kind, *predictions, *(["beside an object: nothing → 64 px"] if truth == "empty" else []))
+    return _table(heads, ((key[0], _variants(names), *key[2:]) for key, names in lines.items()))
+
+
+def _variants(names: list[str]) -> str:
+    """The first name, and what is in the brackets of the others."""
+    first, *others = names
+    return ", ".join([f"`{first}`", *(f"`{name[name.index('(') :]}`" for name in others)])
+
+
+def _cell(row: dict[str, str], plain: dict[str, str] | None) -> str:
+    """A value, and for an undecided prediction where the gradient points; in brackets if that is next to nothing."""
+    if plain is None or not row["prediction"].startswith("p ="):
+        return _figure(row["value"])
+    arrow = {"none": "·", "down": "↓", "up": "↑", "both": "↕"}[row["gradient_direction"]]
+    faint = 0 < float(row["gradient_norm"]) < 1e-3 * float(plain["gradient_norm"])
+    return f"{_figure(row['value'])} {f'({arrow})' if faint else arrow}"
+
+
+def _figure(text: str) -> str:
+    if text == "error":
+        return text
+    value = float(text)
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "∞"
+    return "0" if abs(value) < 5e-5 else f"{value:.3g}" if abs(value) < 0.99 else f"{value:.6g}"[:6].rstrip(".")
+
+
+def _empty_images(kind: str) -> Iterator[tuple[str, str, dict[tuple[str, str], dict[str, str]]]]:
+    """Library, name and rows by truth and prediction of every loss or metric: ours, then those of others."""
+    for file in ("empty_images.csv", "empty_images_peers.csv"):
+        rows = [row for row in _read(file) if row["kind"] == kind]
+        for (library, name), group in itertools.groupby(rows, lambda row: (row.get("library", "kerazoo"), row["name"])):
+            yield library, name, {(row["truth"], row["prediction"]): row for row in group}
+
+
+def peers_of_empty_images() -> str:
+    """Table of the libraries whose losses and metrics were measured on empty images."""
+    seen = {row["library"]: (row["library"], row["version"], row["date"]) for row in _read("empty_images_peers.csv")}
+    return _table(("library", "version", "measured on"), seen.values())
+
+
+def _read(file: str) -> list[dict[str, str]]:
+    with (REPOSITORY / "docs" / file).open(newline="") as content:
+        return list(csv.DictReader(content))
 
 
 def weights() -> str:
@@ -120,6 +179,38 @@ def encoder_support() -> str:
     families = itertools.groupby(answers, key=lambda name: (_family(name), answers[name]))
     heads = ("encoders", "strides", "output strides", "any size", "1 and 4 channels", "`.keras`", "JAX", "PyTorch")
     return _table(heads, ((_names(names), *answer) for (_, answer), names in families))
+
+
+def decoder_support() -> str:
+    """Table of what decoders read, and of the encoders that the tests found them to work with: docs/decoders.csv."""
+    cells: dict[str, dict[str, set[str]]] = {}
+    for row in _read("decoders.csv"):
+        checks = itertools.islice(row.values(), len(("decoder", "encoder", "backend", "keras", "date")), None)
+        cells.setdefault(row["decoder"], {}).setdefault(row["encoder"], set()).update(checks)
+    encoders = next(iter(cells.values()))
+    rows = []
+    for name, measured in cells.items():
+        answers = ("–" if x == {"refused"} else "yes" if x <= {"yes", "none"} else "**no**" for x in measured.values())
+        rows.append((f"`{name}`", *_wants(name), *answers))
+    return _table(("decoder", "output stride", "reads", *encoders), rows)
+
+
+def _wants(decoder: str) -> tuple[str, str]:
+    """The output stride that a decoder asks for, and the strides that it reads of an encoder with strides from 2 on."""
+    import keras
+
+    from kerazoo import testing
+    from kerazoo.decoders import DECODERS
+    from kerazoo.sub_models import SubModel
+    from kerazoo.types import Level
+
+    part = DECODERS.create(decoder, **testing.TINY.get(("decoder", decoder), {}))
+    strides = [min(stride, part.output_stride) for stride in (2, 4, 8, 16, 32)]
+    features = tuple(Level(stride, keras.KerasTensor((None, None, None, 8))) for stride in strides)
+    switches = {stride: keras.KerasTensor((None, None, None, 8), "int32") for stride in strides[1:]}
+    model = SubModel.wire("decoder", part, features, switches if hasattr(part, "switches") else None)
+    read = [stride for stride, reads in zip(strides, model.reads(), strict=False) if reads]
+    return str(part.output_stride), ", ".join(map(str, read))
 
 
 def _family(name: str) -> str:
@@ -185,8 +276,14 @@ TABLES = {
     "augmentations": lambda: functions("kerazoo.data.augment", "AUGMENTATIONS"),
     "commands": commands,
     "recipe": recipe,
-    "losses_on_empty_images": losses_on_empty_images,
+    "losses_at_one_percent": losses_at_one_percent,
+    "losses_on_empty_images": lambda: losses_on("empty"),
+    "losses_on_objects": lambda: losses_on("object"),
+    "metrics_on_empty_images": lambda: metrics_on("empty"),
+    "metrics_on_objects": lambda: metrics_on("object"),
+    "peers_of_empty_images": peers_of_empty_images,
     "encoder_support": encoder_support,
+    "decoder_support": decoder_support,
     "weights": weights,
 }
 
