@@ -1,0 +1,25 @@
+"""Windows of intensities: which values of a medical image become black and white."""
+
+import numpy as np
+
+Window = str | tuple[float, float]
+"""A name, or (low, high): values that become black and white; what lies beyond is clipped."""
+
+
+def check_window(window: Window, names: tuple[str, ...]) -> None:
+    """Raise ValueError unless `window` is one of `names`, or (low, high) with low < high, both finite."""
+    if isinstance(window, str):
+        valid = window in names
+    else:
+        valid = len(window) == 2 and np.isfinite(window).all() and window[0] < window[1]
+    if not valid:
+        raise ValueError(
+            f"`window` must be one of {names}, or (low, high) with low < high, received window={window!r}."
+        )
+
+
+def to_unit(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """`values` as float32 in 0-1: 0 up to `low`, 1 from `high` on; a step if the two are one."""
+    if not high > low:
+        return (values > low).astype(np.float32)
+    return np.clip((values.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
