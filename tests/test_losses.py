@@ -1,4 +1,7 @@
-"""Losses against float64 references, and what each says about empty, full and ignored masks."""
+"""Losses against float64 references, and what each says about empty, full and ignored masks.
+
+On every backend: what depends on how it computes, and not the formulas again; see test_losses_precision.py.
+"""
 
 import json
 import math
@@ -8,63 +11,10 @@ import numpy as np
 import pytest
 from backend import value_and_gradient
 from keras import ops
-from reference import losses as reference
+from loss_cases import CASES, CLASS_WEIGHTS, batch, build, value
 
 import kerazoo as kz
 from kerazoo.losses import CrossEntropy, Focal, ForegroundDice, SoftDice, WeightedSum
-
-pytestmark = pytest.mark.backends
-
-WEIGHTS = (0.5, 2.0, 3.0)
-POLICIES = ("skip", "one", "penalize")
-CASES = [
-    ("cross_entropy", {}),
-    ("cross_entropy", {"class_weights": WEIGHTS}),
-    ("cross_entropy", {"class_weights": WEIGHTS, "label_smoothing": 0.1}),
-    ("focal", {}),
-    ("focal", {"alpha": 0.25, "gamma": 0.5}),
-    ("focal", {"alpha": WEIGHTS, "gamma": 3.0}),
-    ("soft_dice", {}),
-    ("soft_dice", {"empty": "skip", "smooth": 1.0}),
-    ("soft_dice", {"empty": "one", "smooth": 1.0}),
-    ("soft_dice", {"empty": "one"}),
-    ("soft_dice", {"empty": "penalize", "smooth": 0.5}),
-    ("foreground_dice", {}),
-    ("balanced_cross_entropy", {}),
-    ("balanced_cross_entropy", {"empty": "skip"}),
-    ("balanced_cross_entropy", {"beta": 0.9}),
-    ("cross_entropy_top_k", {}),
-    ("cross_entropy_top_k", {"fraction": 0.5, "class_weights": WEIGHTS}),
-    *(("focal_tversky", {"empty": empty}) for empty in POLICIES),
-    ("focal_tversky", {"gamma": 3.0, "smooth": 0.5}),
-    *(("generalized_dice", {"empty": empty}) for empty in POLICIES),
-    ("generalized_dice", {"smooth": 0.1}),
-    *(("jaccard", {"empty": empty}) for empty in POLICIES),
-    ("jaccard", {"empty": "one", "smooth": 1.0}),
-    *(("lovasz", {"empty": empty}) for empty in POLICIES),
-    *(("mcc", {"empty": empty}) for empty in POLICIES),
-    *(("tversky", {"empty": empty}) for empty in POLICIES),
-    ("tversky", {"alpha": 0.9, "beta": 0.2, "smooth": 1.0}),
-]
-
-
-def build(name, arguments, channels):
-    """A loss and its reference with as many class weights as mask ids."""
-    fitted = {key: value[: max(2, channels)] if isinstance(value, tuple) else value for key, value in arguments.items()}
-    loss = kz.losses.create(name, ignore_class=255, **fitted)
-    return loss, lambda truth, logits: getattr(reference, name)(truth, logits, ignore_class=255, **fitted)
-
-
-def batch(channels, size=(4, 5, 3)):
-    """Masks that are mixed, empty, partly ignored, ignored; logits."""
-    rng = np.random.default_rng(channels)
-    truth = rng.integers(0, max(2, channels), size)
-    truth[1], truth[2, :2], truth[3] = 0, 255, 255
-    return truth, rng.normal(0, 3, (*size, channels)).astype("float32")
-
-
-def value(loss, truth, logits, **kwargs):
-    return float(ops.convert_to_numpy(loss(truth, logits, **kwargs)))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
@@ -105,6 +55,7 @@ def test_certain_predictions_have_the_value_of_the_reference_and_a_finite_gradie
         assert np.isfinite(gradient).all()
 
 
+@pytest.mark.backends
 def test_cross_entropy_is_that_of_keras():
     rng = np.random.default_rng(0)
     truth, logits = rng.integers(0, 3, (2, 4, 4)), rng.normal(0, 2, (2, 4, 4, 3)).astype("float32")
@@ -144,6 +95,7 @@ def test_one_foreground_image_in_a_batch_counts_as_that_image_alone():
     np.testing.assert_allclose(each, [alone, 0, 0, 0], rtol=1e-6)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("channels", [1, 3])
 def test_batch_without_foreground_has_no_foreground_loss(channels):
     _, logits = batch(channels)
@@ -159,6 +111,7 @@ def test_absent_classes_take_no_part_in_the_foreground_loss():
     assert value(ForegroundDice(), truth, np.broadcast_to(wrong, (1, 2, 2, 3))) > 0.999
 
 
+@pytest.mark.backends
 def test_constant_prediction_on_an_empty_image():
     """The case that other libraries get wrong: p = 0.01 everywhere on 256 × 256 pixels without foreground."""
     p, pixels = 0.01, 256 * 256
@@ -190,6 +143,7 @@ def test_penalty_grows_with_the_area_from_0_to_1_and_halving_is_worth_the_same()
     np.testing.assert_allclose(each[1], math.log(2) / math.log(4097), rtol=1e-5)
 
 
+@pytest.mark.backends
 def test_large_images_in_16_bits():
     """A megapixel: sums over pixels that float16 and bfloat16 could not hold."""
     p = 0.2
@@ -215,6 +169,7 @@ def test_mean_is_over_valid_pixels():
     np.testing.assert_allclose(total, every.sum(), rtol=1e-6)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("loss", [CrossEntropy(), Focal(), SoftDice(), ForegroundDice()], ids=lambda loss: loss.name)
 def test_ids_outside_of_the_classes_are_loud_and_harmless(loss):
     truth, logits = batch(1)
@@ -228,6 +183,7 @@ def test_ids_outside_of_the_classes_are_loud_and_harmless(loss):
 # Sample weights -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.backends
 def test_pixel_weights():
     truth, logits = batch(3)
     weights = np.random.default_rng(0).random(truth.shape).astype("float32")
@@ -241,6 +197,7 @@ def test_pixel_weights():
     np.testing.assert_allclose(value(by_weight, truth, logits, sample_weight=weights), expected, rtol=1e-5)
 
 
+@pytest.mark.backends
 def test_image_weights_meet_the_image_and_not_the_column():
     """As many images as columns: where Keras's broadcasting would weigh columns."""
     truth, logits = batch(1, size=(4, 5, 4))
@@ -285,6 +242,7 @@ def test_sums_are_flat_and_weighted():
     np.testing.assert_allclose(value(total, truth, logits), expected, rtol=1e-6)
 
 
+@pytest.mark.backends
 def test_losses_of_keras_are_terms():
     truth, logits = batch(1)
     keras_loss = keras.losses.MeanSquaredError()
@@ -307,10 +265,11 @@ def test_what_cannot_be_summed():
         WeightedSum([])
 
 
+@pytest.mark.backends
 def test_compiled_sum_comes_back_from_a_file(tmp_path):
     """Class weights too: Keras writes tuples of a config as dicts, and does not read them back."""
     truth, images = batch(3)[0] % 3, batch(3)[1]
-    total = CrossEntropy(class_weights=WEIGHTS) + 0.1 * (Focal(alpha=WEIGHTS) + SoftDice(empty="penalize"))
+    total = CrossEntropy(class_weights=CLASS_WEIGHTS) + 0.1 * (Focal(alpha=CLASS_WEIGHTS) + SoftDice(empty="penalize"))
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs))
     model.compile("sgd", loss=total)
@@ -323,6 +282,7 @@ def test_compiled_sum_comes_back_from_a_file(tmp_path):
     np.testing.assert_allclose(loaded.evaluate(images, truth, verbose=0), expected, rtol=1e-5)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_training_under_a_mixed_policy(policy):
     keras.config.set_dtype_policy(policy)
@@ -388,8 +348,6 @@ def test_dict_of_outputs_is_refused_with_the_way_out():
 
 def test_unknown_sizes_and_ranks():
     """What only a TensorFlow graph has."""
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("shapes are always known on this backend")
     import tensorflow as tf
 
     truth, logits = batch(3)

@@ -24,7 +24,6 @@ from kerazoo.losses import (
     Tversky,
 )
 
-pytestmark = pytest.mark.backends
 CERTAIN = 40.0  # a logit whose sigmoid is 0 or 1 in float32
 
 
@@ -82,6 +81,7 @@ def test_losses_of_certain_masks_are_the_metrics_of_scikit_learn():
     np.testing.assert_allclose(value(MCC(), truth, certain(predicted)), correlation, rtol=1e-5)
 
 
+@pytest.mark.backends
 def test_correlation_of_large_images_and_rare_pixels():
     """The product of the four counts of Matthews' formula leaves float32 here."""
     truth = np.zeros((1, 1024, 1024), "uint8")
@@ -94,6 +94,7 @@ def test_correlation_of_large_images_and_rare_pixels():
     assert gradient.any()
 
 
+@pytest.mark.backends
 def test_lovasz_of_an_empty_image_is_its_largest_probability():
     truth, logits = np.zeros((1, 6, 5), int), batch(size=(1, 6, 5))[1]
     received, gradient = value_and_gradient(lambda x: Lovasz(empty="one")(truth, x), logits)
@@ -118,6 +119,7 @@ def test_all_pixels_are_the_cross_entropy():
     np.testing.assert_allclose(everything, value(CrossEntropy(), truth, logits), rtol=1e-5)
 
 
+@pytest.mark.backends
 def test_only_the_hardest_pixels_have_a_gradient():
     truth, logits = batch()
     _, gradient = value_and_gradient(lambda x: CrossEntropyTopK(fraction=0.1)(truth, x), logits)
