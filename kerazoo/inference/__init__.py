@@ -4,6 +4,17 @@ from kerazoo.compose import without_aux
 from kerazoo.inference.decision import DecisionRule
 from kerazoo.inference.folder import predict_folder
 from kerazoo.inference.prediction import Prediction, predict, stream
+from kerazoo.inference.tuning import Tuning, tune
 from kerazoo.inference.two_stage import TwoStage
 
-__all__ = ["DecisionRule", "Prediction", "TwoStage", "predict", "predict_folder", "stream", "without_aux"]
+__all__ = [
+    "DecisionRule",
+    "Prediction",
+    "Tuning",
+    "TwoStage",
+    "predict",
+    "predict_folder",
+    "stream",
+    "tune",
+    "without_aux",
+]

@@ -141,7 +141,8 @@ class DecisionRule:
         """
         if not self.per_component:
             return ops.sum(ops.cast(there, "int32"), axis=(1, 2), keepdims=True)
-        return at_full_size(component_areas(there), full_size)
+        areas = component_areas(there)
+        return areas if full_size is None else _at_size(areas, full_size)
 
     def _classes(self, probability: Tensor) -> Tensor:
         """`(B, H, W)` int32 class ids by the pixel threshold alone."""
@@ -159,6 +160,25 @@ class DecisionRule:
         if self.min_area > 0:
             parts.append(f"at least {self.min_area} pixels{' per component' * self.per_component}")
         return ", ".join(parts)
+
+    @classmethod
+    def tune(cls, model: Any, source: Any, *, metric: Any = "per_image_dice", **options: Any) -> "DecisionRule":
+        """The rule with the best metric on the validation split; the test split would no longer be one.
+
+        Args:
+            model: Segmenter.
+            source: Images with masks.
+            metric: Name of a metric, or a function, as in `kerazoo.inference.tune`.
+            **options: As in `kerazoo.inference.tune`, which also gives the value and the whole surface.
+
+        Returns: the best rule.
+
+        Raises:
+            ValueError: as `kerazoo.inference.tune`.
+        """
+        from kerazoo.inference.tuning import tune
+
+        return tune(model, source, metric=metric, **options).rule
 
     @classmethod
     def load(cls, path: str | Path) -> "DecisionRule":
@@ -179,14 +199,12 @@ class DecisionRule:
         Path(path).write_text(json.dumps({"rule": asdict(self), **facts}, indent=2) + "\n", encoding="utf-8")
 
 
-def at_full_size(areas: Tensor, full_size: Tensor | None) -> Tensor:
-    """Areas of components `(B, h, w)` int32 at the size of `full_size` `(B, H, W, …)`; None leaves them as they are.
+def _at_size(areas: Tensor, full_size: Tensor) -> Tensor:
+    """Areas of components `(B, h, w)` int32 as `(B, H, W)` float32, the size of `full_size`.
 
     Resized probabilities reach up to a pixel beyond a component, so that what is next to one counts as part of it; of
     the largest, if there are several.
     """
-    if full_size is None:
-        return areas
     reaching = ops.where(areas > 0, areas, largest_around(areas))
     resize = Resize(interpolation="nearest", dtype="float32")
     return resize(ops.expand_dims(ops.cast(reaching, "float32"), -1), like=full_size)[..., 0]
