@@ -183,6 +183,8 @@ class Training(Section):
         monitor: The column of metrics.csv that decides which epoch is best: `loss` or a metric, of validation with
             `val_` in front.
         early_stopping: When to stop before the last epoch, or None.
+        doctor: Look for faults in the first batches before the first epoch (see `kerazoo.doctor`): warnings are printed
+            and kept in doctor.json, errors stop the run.
         aux_weight: With `model.aux`, what the auxiliary maps count in the loss together, where the mask counts 1.
     """
 
@@ -199,6 +201,7 @@ class Training(Section):
     freeze: Freeze | None = None
     monitor: str = "val_iou"
     early_stopping: EarlyStopping | None = None
+    doctor: bool = True
     aux_weight: Annotated[float, Field(gt=0)] = 0.4
 
     @pydantic.field_validator("monitor")
@@ -224,6 +227,8 @@ class Evaluation(Section):
         threshold: `pixel_threshold` of `kerazoo.inference.DecisionRule`.
         bootstrap: Resamplings of the images behind each confidence interval; 0 for none.
         confidence: Coverage of the intervals.
+        surface: Compare borders too: `boundary_iou` and `hausdorff_95`, over images with foreground.
+        spacing: Height and width of a pixel at `data.image_size` in mm, so that distances are in mm; None for pixels.
         gallery: Pictures in the gallery.
     """
 
@@ -231,6 +236,8 @@ class Evaluation(Section):
     threshold: Fraction = 0.5
     bootstrap: Annotated[int, Field(ge=0)] = 1000
     confidence: Fraction = 0.95
+    surface: bool = False
+    spacing: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
     gallery: Annotated[int, Field(ge=0)] = 12
 
 

@@ -4,6 +4,7 @@ recipe.yaml            the recipe with every default spelled out
 run.json               where the data lay, its classes and channels, the seconds of training
 environment.json       versions and devices
 audit.json             the source, the sampler and the splits in numbers, and the warnings of the source
+doctor.json            what kerazoo.doctor found in the first batches, unless the recipe leaves it out
 split.csv              id, split (train, val, test)
 metrics.csv, logs/     metrics of each epoch, and the same for TensorBoard
 checkpoints/           best.keras, last.keras

@@ -9,6 +9,7 @@ import keras
 
 from kerazoo.training import callbacks
 from kerazoo.training.build import build_model, compile_model, make_batches, needs_weights, plain_data_errors
+from kerazoo.training.doctor import Report, doctor
 from kerazoo.training.evaluate import evaluate
 from kerazoo.training.recipe import Recipe
 from kerazoo.training.run import SPLITS, describe_environment, open_source, read_run, read_split, write_json
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
     from kerazoo.data.source import Source
 
 _FOLDERS = ("gallery", "plots", "logs", "checkpoints")
-_STARTED = ("split.csv", "environment.json", "audit.json", "run.json")  # what a run has before its recipe.yaml
+_STARTED = (
+    "split.csv",
+    "environment.json",
+    "audit.json",
+    "doctor.json",
+    "run.json",
+)  # what a run has before its recipe.yaml
+_LOOK = 4  # batches that are looked at before the first epoch
 _FILES = ("report.html", "evaluation.json", "metrics.csv", "recipe.yaml", *_STARTED)
 
 
@@ -48,7 +56,8 @@ def train(
 
     Raises:
         FileExistsError: The directory has a run, and neither `resume` nor `overwrite` is set; or it has other files.
-        ValueError: The recipe, the data or the split does not fit, or `resume` meets another recipe or other data.
+        ValueError: The recipe, the data or the split does not fit, `kerazoo.doctor` finds an error, or `resume` meets
+            another recipe or other data.
         FloatingPointError: The loss became NaN or infinite.
     """
     from rich.console import Console
@@ -70,8 +79,9 @@ def train(
         }
         compile_model(recipe, model, source, steps_per_epoch=len(batches["train"]))
         if not resume:
+            found = _examine(recipe, model, batches["train"], console)
             _delete(run)
-            _start(run, recipe, source, split, data=data, channels=channels, replicas=count)
+            _start(run, recipe, source, split, data=data, channels=channels, replicas=count, found=found)
         with plain_data_errors():
             _fit(recipe, run, model, batches, console)
     return evaluate(run, data=source, console=console)
@@ -125,6 +135,21 @@ def _split(recipe: Recipe, source: "Source") -> dict[str, "Source"]:
     return dict(zip(SPLITS, parts, strict=True))
 
 
+def _examine(recipe: Recipe, model: keras.Model, batches: Any, console: Any) -> Report | None:
+    """What `kerazoo.doctor` finds in the first batches, printed; None if the recipe leaves it out."""
+    if not recipe.training.doctor:
+        return None
+    with plain_data_errors():
+        report = doctor(model, batches, batches=_LOOK, verbose=False)
+    if report.ok and report.findings:
+        console.print(str(report), highlight=False, soft_wrap=True, markup=False)
+    try:
+        report.raise_for_errors()
+    except ValueError as error:
+        raise ValueError(f"{error}\nIf you know better, train with training.doctor=false.") from None
+    return report
+
+
 def _start(
     run: Path,
     recipe: Recipe,
@@ -134,6 +159,7 @@ def _start(
     data: Any,
     channels: int,
     replicas: int,
+    found: Report | None,
 ) -> None:
     """Write what does not change over the run; recipe.yaml last, because it makes the directory a run."""
     from kerazoo.data import save_split
@@ -142,6 +168,8 @@ def _start(
     save_split(split, run / "split.csv")
     write_json(run / "environment.json", describe_environment(replicas))
     write_json(run / "audit.json", _audit(recipe, source, split))
+    if found is not None:
+        write_json(run / "doctor.json", found.to_dict())
     place = str(Path(data).resolve()) if isinstance(data, str | Path) else None
     facts = {"num_classes": source.num_classes, "class_names": list(source.class_names), "channels": channels}
     write_json(run / "run.json", {"data": place, **facts})
