@@ -101,8 +101,6 @@ def read_dicom(path: str | Path, *, window: Window = "header", bits: int | None 
             levels = _levels(data, np.arange(low, high + 1), stored, window)
     except Exception as error:  # pydicom raises whatever a damaged table or number leads to
         raise _damaged(path, "its rescaling or window is", error) from None
-    if not np.isfinite(levels).all():
-        raise DataError(f"{path}: its rescaling or window is not finite. Pass window=(low, high), or repair the file.")
     if data.PhotometricInterpretation == "MONOCHROME1":
         levels = 1 - levels
     table = np.rint(levels * steps).astype(np.uint8 if steps == 255 else np.uint16)
@@ -171,7 +169,8 @@ def _open(path: str | Path, tags: tuple[str, ...], *, pixels: bool = False) -> A
         raise
     except InvalidDicomError:
         raise DataError(
-            f"{path} is no DICOM file: it lacks the letters DICM after 128 bytes. Restore it or remove it."
+            f"{path} is no DICOM file: it lacks the letters DICM after 128 bytes. Restore it or remove it.",
+            "unreadable",
         ) from None
     except Exception as error:  # pydicom raises whatever damaged bytes lead to
         raise _damaged(path, "it is", error) from None
@@ -189,8 +188,9 @@ def _header(data: Any, path: str | Path) -> DicomHeader:
         raise _damaged(path, "the description of its image is", error) from None
     if rows < 1 or columns < 1:
         raise DataError(
-            f"{path} has no image: it says {rows} rows and {columns} columns. Is it a report or a presentation state? "
-            "Leave it out."
+            f"{path} has no image: it says {rows} rows and {columns} columns. It is truncated, or a report: restore it "
+            "or leave it out.",
+            "unreadable",
         )
     if rows * columns > MAX_PIXELS:
         raise DataError(
@@ -243,7 +243,8 @@ def _decode(data: Any, header: DicomHeader, path: str | Path) -> np.ndarray:
         if len(value) < expected:
             raise DataError(
                 f"{path} is truncated: {rows}x{columns} pixels are {expected} bytes, and it has {len(value)}. Restore "
-                "it."
+                "it.",
+                "unreadable",
             )
     try:
         if plugin == "pillow":
@@ -252,7 +253,8 @@ def _decode(data: Any, header: DicomHeader, path: str | Path) -> np.ndarray:
             if size != (columns, rows):
                 raise DataError(
                     f"{path} says {rows}x{columns} pixels, and its compressed image has {size[1]}x{size[0]}. Restore "
-                    "it."
+                    "it.",
+                    "unreadable",
                 )
         pixels = np.asarray(pixel_array(data, decoding_plugin=plugin))
     except DataError:
@@ -260,7 +262,7 @@ def _decode(data: Any, header: DicomHeader, path: str | Path) -> np.ndarray:
     except Exception as error:  # pydicom and the decoders raise whatever damaged bytes lead to
         raise _damaged(path, "its pixel data are", error) from None
     if pixels.shape != ((rows, columns) if samples == 1 else header.shape) or pixels.dtype.kind not in "iu":
-        raise DataError(f"{path}: its pixel data do not fill {rows}x{columns} pixels. Restore it.")
+        raise DataError(f"{path}: its pixel data do not fill {rows}x{columns} pixels. Restore it.", "unreadable")
     return pixels
 
 
@@ -269,6 +271,8 @@ def _levels(data: Any, values: np.ndarray, stored: np.ndarray, window: Window) -
     from pydicom.pixels.processing import apply_modality_lut, apply_voi
 
     scaled = np.asarray(apply_modality_lut(values, data), np.float64)
+    if not np.isfinite(scaled).all():
+        raise ValueError("not finite")
     if isinstance(window, tuple | list):
         return to_unit(scaled, *window)
     if window == "minmax":
@@ -281,6 +285,8 @@ def _levels(data: Any, values: np.ndarray, stored: np.ndarray, window: Window) -
     if window == "header" and data.get("WindowWidth") is not None and data.get("WindowCenter") is not None:
         centre, width = _first(data.WindowCenter), _first(data.WindowWidth)
         function = str(data.get("VOILUTFunction") or "LINEAR").upper()
+        if not math.isfinite(centre + width):
+            raise ValueError("not finite")
         if function == "LINEAR" and width >= 1:
             return to_unit(scaled, centre - width / 2, centre + width / 2 - 1)
         if function == "LINEAR_EXACT" and width > 0:
@@ -309,4 +315,6 @@ def _known_name(syntax: str) -> str:
 
 def _damaged(path: str | Path, what: str, error: BaseException) -> DataError:
     """Names the kind of the error only: its text may quote what the file says of the patient."""
-    return DataError(f"Cannot read {path}: {what} damaged or truncated ({type(error).__name__}). Restore or remove it.")
+    return DataError(
+        f"Cannot read {path}: {what} damaged or truncated ({type(error).__name__}). Restore or remove it.", "unreadable"
+    )

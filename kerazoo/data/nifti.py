@@ -202,7 +202,8 @@ class Volume:
                     trailing += len(chunk)
                     if trailing > _TRAILING:
                         raise DataError(
-                            f"{self.path} goes on after its {self._bytes} bytes. It is damaged: restore or remove it."
+                            f"{self.path} goes on after its {self._bytes} bytes. It is damaged: restore or remove it.",
+                            "unreadable",
                         )
         except (OSError, EOFError, zlib.error) as error:
             raise _unreadable(self.path, error) from error
@@ -246,7 +247,7 @@ def read_volume(path: str | Path, *, orientation: str | None = None) -> Volume:
         )
     least = header.sizeof_hdr
     if not least <= offset <= _MAX_OFFSET:
-        raise DataError(f"{path} says that its array begins at byte {offset:g}. It is damaged: restore or remove it.")
+        raise _unreadable(path, f"its header says that the array begins at byte {offset:g}")
     size = int(offset) + _product(stored) * dtype.itemsize
     if size > MAX_BYTES or stored[0] * stored[1] > _MAX_SLICE or max(stored) > _MAX_SLICE:
         raise DataError(f"{path} claims {stored} values of {dtype}, {size} bytes; up to {MAX_BYTES} are read.")
@@ -299,7 +300,7 @@ def _header(path: Path) -> Any:
     kind = Nifti1Header if 348 in lengths else Nifti2Header if 540 in lengths else None
     magic = block[344:348] if kind is Nifti1Header else block[4:8]
     if kind is None or magic not in (b"n+1\0", b"n+2\0") or len(block) < kind.sizeof_hdr:
-        raise DataError(f"{path} is no NIfTI file of one part (.nii or .nii.gz), or its header is damaged. Restore it.")
+        raise _unreadable(path, "it is no NIfTI file of one part (.nii or .nii.gz)")
     return kind(block[: kind.sizeof_hdr], check=False)
 
 
@@ -325,10 +326,10 @@ def _affine(header: Any, path: Path, orientation: str | None) -> np.ndarray:
         matrix[:3, :3] = 0
         matrix[codes[:, 0].astype(int), range(3)] = codes[:, 1] * np.where(spacing > 0, spacing, 1)
     if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-12 or np.abs(matrix).max() > 1e6:
-        raise DataError(f"{path} has an affine that is no orientation: it is damaged. Restore it.")
+        raise DataError(f"{path} has an affine that is no orientation: it is damaged. Restore it.", "unreadable")
     axes = orientations.aff2axcodes(matrix)
     if sorted(axes.index(code) for codes in _CODES for code in codes if code in axes) != [0, 1, 2]:
-        raise DataError(f"{path} has an affine that is no orientation: it is damaged. Restore it.")
+        raise DataError(f"{path} has an affine that is no orientation: it is damaged. Restore it.", "unreadable")
     return matrix
 
 
@@ -339,7 +340,8 @@ def _check_size(path: Path, size: int) -> None:
     if size > most:
         raise DataError(
             f"{path} is truncated, or its header is damaged: it claims {size} bytes, and there are {there}"
-            f"{', compressed' if most > there else ''}. Restore it."
+            f"{', compressed' if most > there else ''}. Restore it.",
+            "unreadable",
         )
 
 
@@ -349,7 +351,7 @@ def _read(file: BinaryIO | gzip.GzipFile, size: int, path: Path) -> bytes:
     while left:
         part = file.read(min(left, _CHUNK))
         if not part:
-            raise DataError(f"{path} is truncated: {left} bytes are missing. Restore it.")
+            raise DataError(f"{path} is truncated: {left} bytes are missing. Restore it.", "unreadable")
         parts.append(part)
         left -= len(part)
     return b"".join(parts)
@@ -369,4 +371,6 @@ def _product(shape: tuple[int, ...]) -> int:
 
 
 def _unreadable(path: Path, error: object) -> DataError:
-    return DataError(f"Cannot read {path}: {error}. The file is damaged or truncated: restore or remove it.")
+    return DataError(
+        f"Cannot read {path}: {error}. The file is damaged or truncated: restore or remove it.", "unreadable"
+    )

@@ -232,7 +232,7 @@ class Lits:
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise DataError(
                 f"Slice {int(self.plane[index])} of {volume.path} holds NaN or infinity. Repair it or leave it out.",
-                "values",
+                "not_finite",
             )
         low, high = (values.min(), values.max()) if isinstance(self.window, str) else self.window
         black, white = self.value_range
