@@ -103,7 +103,8 @@ def main(kind, count, seed, root):
             read(root, data)
             ends["right"] += 1
         except (ValueError, OSError) as error:
-            ends["error" if str(root) in str(error) else f"unnamed: {error}"] += 1
+            named = any(name in str(error) for name in ("figure.png", "instances.json"))
+            ends["error" if named else f"unnamed: {error}"] += 1
         except BaseException as error:
             (root / "guilty").write_bytes(data)
             raise AssertionError(f"mutation {number}, kept in {root / 'guilty'}: {error!r}") from error

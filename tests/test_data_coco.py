@@ -230,7 +230,7 @@ def test_missing_images_and_unused_files(tmp_path):
     (paths[0] / "notes.txt").write_text("no image")
     source = coco(*paths)
     assert [text.partition(" of ")[0] for text in source.warnings] == [
-        "2 files or annotations go unused. The first: annotation 7"
+        "2 files or records belong to no sample. The first: annotation 7"
     ]
     assert "image_id=5" in source._reader.orphans[0]
     assert "stray.png" in source._reader.orphans[1]

@@ -16,6 +16,7 @@ from kerazoo.data.prepare import prepare as prepare
 from kerazoo.data.sample import Sample as Sample
 from kerazoo.data.source import Source as Source
 from kerazoo.data.splitting import save_split as save_split
+from kerazoo.data.verify import verify as verify  # the function, which hides its module
 
 if TYPE_CHECKING:
     from kerazoo.data import augment as augment
@@ -33,6 +34,7 @@ __all__ = [
     "sampling",
     "save_split",
     "sources",
+    "verify",
     "weights",
 ]
 

@@ -60,13 +60,13 @@ def read_coco(path: str | Path, classes: Sequence[str] | None, keep: Callable[[s
         name = f"annotation {record.get('id', f'number {position}')!s:.40}"
         owner = record.get("image_id")
         if not isinstance(owner, int | str) or owner not in index:
-            strays.append(f"{name} of {path} belongs to image_id={owner!s:.40}, which the file does not have.")
+            strays.append(f"{name} of {path.name} belongs to image_id={owner!s:.40}, which the file does not have.")
             continue
         image = index[owner]
         if image is None:  # left out
             continue
         category = record.get("category_id")
-        name = f"{name} (image {files[image]}) in {path}"
+        name = f"{name} (image {files[image]}) in {path.name}"
         if not isinstance(category, int | str) or category not in labels:
             text = f"The {name} has category_id={category!s:.40}, which is none of the file's {len(labels)} categories."
             faults.append((image, DataError(text, "values")))

@@ -67,6 +67,16 @@ class Concat:
         return self.sources[0].ignore_class
 
     @property
+    def orphans(self) -> tuple[str, ...]:
+        """The sources'."""
+        return tuple(text for source in self.sources for text in source.orphans)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether every source has."""
+        return all(source.has_masks for source in self.sources)
+
+    @property
     def facts(self) -> Facts:
         """See `Reader`."""
         return self._facts
@@ -86,7 +96,7 @@ class Concat:
     @cached_property
     def _facts(self) -> Facts:
         labels = np.concatenate([source.labels for source in self.sources])
-        warnings = tuple((None, text) for source in self.sources for text in source.warnings)
+        warnings = tuple((None, text) for source in self.sources for _, text in source.notes)
         return Facts(labels, self._shapes, warnings)
 
     def _shapes(self) -> np.ndarray:

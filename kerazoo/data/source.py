@@ -38,6 +38,9 @@ class Facts(NamedTuple):
 class Reader(Protocol):
     """What a file format has to supply; `Source` does the rest.
 
+    Besides it may have `orphans` (sentences: files or records of no sample), `has_masks` (False: image labels alone)
+    and `expects_foreground` (`(n,)` bool, or None: see the property of `Source`).
+
     Attributes:
         ids: Unique names, in a fixed order.
         num_classes: 1, or the number of classes with the background.
@@ -172,8 +175,38 @@ class Source:
     @property
     def warnings(self) -> list[str]:
         """What looks wrong but may be right, one sentence each."""
-        own = set(self._indices.tolist())
-        return [sentence for index, sentence in self._reader.facts.warnings if index is None or index in own]
+        orphans = self.orphans
+        lost = [f"{len(orphans)} files or records belong to no sample. The first: {orphans[0]}"] if orphans else []
+        return [*(sentence for _, sentence in self.notes), *lost]
+
+    @property
+    def notes(self) -> list[tuple[str | None, str]]:
+        """`warnings` but for the `orphans`, each with the id of its sample, or None if it is of the set as a whole."""
+        own, names = set(self._indices.tolist()), self._reader.ids
+        return [
+            (None if index is None else names[index], sentence)
+            for index, sentence in self._reader.facts.warnings
+            if index is None or index in own
+        ]
+
+    @property
+    def orphans(self) -> list[str]:
+        """Files and records that belong to no sample, a sentence each."""
+        return list(getattr(self._reader, "orphans", ()))
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether there are masks; False for image labels alone, where `mask` is an error."""
+        return getattr(self._reader, "has_masks", True)
+
+    @property
+    def expects_foreground(self) -> np.ndarray | None:
+        """`(n,)` bool: something besides the mask says that there is foreground, as the name of a directory.
+
+        None if only the other images of a directory can tell; all False for formats where empty images are ordinary.
+        """
+        expected = getattr(self._reader, "expects_foreground", np.zeros(len(self._reader.ids), bool))
+        return None if expected is None else expected[self._indices]
 
     @property
     def fingerprints(self) -> np.ndarray:

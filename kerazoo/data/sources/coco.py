@@ -83,7 +83,7 @@ def coco(
         )
     listed = {*file.files}
     orphans = tuple(
-        f"{root / name} is an image that {annotations} does not name."
+        f"{name} is an image that {Path(annotations).name} does not name."
         for name in found
         if name not in listed and name.lower().endswith(SUFFIXES) and _id(name) not in excluded
     )
@@ -200,10 +200,7 @@ class Coco:
         shown[instances.images[counts], instances.labels[counts]] = True
         shown[:, 0] = ~shown[:, 1:].any(axis=1)
         labels = shown[:, 1:] if self.num_classes == 1 else shown
-        warnings: list[tuple[int | None, str]] = [*self._checked[1]]
-        if self.orphans:
-            warnings.append((None, f"{len(self.orphans)} files or annotations go unused. The first: {self.orphans[0]}"))
-        return Facts(labels, lambda: self._shapes, tuple(warnings))
+        return Facts(labels, lambda: self._shapes, tuple(self._checked[1]))
 
     @cached_property
     def _shapes(self) -> np.ndarray:

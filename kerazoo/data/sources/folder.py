@@ -170,7 +170,7 @@ class Folder:
     @property
     def orphans(self) -> tuple[str, ...]:
         """Masks of no image, a sentence each."""
-        return tuple(f"Mask {self.mask_root / name} belongs to no image." for name in self.pairs.orphans)
+        return tuple(f"{name} is a mask of no image." for name in self.pairs.orphans)
 
     @property
     def ignore_class(self) -> int | None:
@@ -231,9 +231,13 @@ class Folder:
         shown[:, 0] = ~positive
         labels = shown[:, 1:] if self.num_classes == 1 else shown
         shapes = np.asarray([look.shape for look in self._looks], np.int64)
-        expected = self.directory_ids > 0 if self.by_directory else None
-        empty = empty_among_full(self.ids, positive, expected)
+        empty = empty_among_full(self.ids, positive, self.expects_foreground)
         return Facts(labels, shapes, (*empty, *self._oddities(), *self._dark_floats()))
+
+    @property
+    def expects_foreground(self) -> np.ndarray | None:
+        """`(n,)` bool: the image lies in the directory of a class; None if directories are no classes."""
+        return self.directory_ids > 0 if self.by_directory else None
 
     @cached_property
     def directory_ids(self) -> np.ndarray:
@@ -330,14 +334,11 @@ class Folder:
             "are turned by their EXIF orientation; see `exif_orientation`": [look.turned for look in self._looks],
             "have an alpha channel, which is dropped": [look.alpha for look in self._looks],
         }
-        warnings: list[tuple[int | None, str]] = [
+        return [
             (None, f"{sum(flags)} images {what}. The first is {self.ids[flags.index(True)]}.")
             for what, flags in odd.items()
             if any(flags)
         ]
-        if orphans := self.pairs.orphans:
-            warnings.append((None, f"{len(orphans)} masks belong to no image. The first is {orphans[0]}."))
-        return warnings
 
     def _dark_floats(self) -> list[tuple[int | None, str]]:
         """Float images, a few of which are looked at, in 0-1 where models take 0-255."""
