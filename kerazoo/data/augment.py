@@ -4,7 +4,7 @@ What Keras 3.15 does to masks is not taken on trust:
 
 - `fill_value` is for images and masks alike there; here a mask is filled with the background or the ignored class.
 - `RandomElasticTransform` draws another displacement for the mask than for the image, and `RandomShear` cannot be made
-  again from its configuration; both are refused.
+  again from its configuration; both are refused. `elastic` is our own.
 - A scalar factor makes `RandomContrast` only ever raise the contrast; `contrast` goes both ways.
 - Layers count their draws in a variable, so parallel calls are not reproducible; here every batch brings its own seed.
 
@@ -17,6 +17,7 @@ from typing import Any
 
 import keras
 
+from kerazoo.data.warps import Crop, RandomCutMix, RandomElastic
 from kerazoo.registry import Registry
 
 _RANGE = (0.0, 255.0)
@@ -124,11 +125,32 @@ def noise(*, factor: float = 0.04) -> keras.layers.Layer:
     return RandomNoise(factor, value_range=_RANGE)
 
 
+def elastic(*, factor: float = 0.04, cells: int = 4, fill_value: float = 0.0) -> keras.layers.Layer:
+    """Bend by a smooth random field: a grid of `cells`, displaced by up to about `factor` of the shorter side."""
+    return RandomElastic(factor, cells=cells, fill_value=fill_value)
+
+
+def crop(*, size: tuple[int, int], foreground: float = 0.33, fill_value: float = 0.0) -> Crop:
+    """Cut out a window of `size`; the share `foreground` of the windows shows some, if the image has any.
+
+    It comes first in `augment` and takes images of any sizes; see `kerazoo.data.warps.Crop`.
+    """
+    return Crop(size=(size[0], size[1]), foreground=foreground, fill_value=fill_value)
+
+
+def cutmix(*, factor: float = 0.5) -> keras.layers.Layer:
+    """Paste a rectangle of another image of the batch, and of its mask, into the share `factor` of the images."""
+    return RandomCutMix(factor, value_range=_RANGE)
+
+
 AUGMENTATIONS = Registry(
     "augmentation",
     {
         "brightness": brightness,
         "contrast": contrast,
+        "crop": crop,
+        "cutmix": cutmix,
+        "elastic": elastic,
         "flip": flip,
         "flip_vertical": flip_vertical,
         "gamma": gamma,
@@ -148,6 +170,9 @@ __all__ = [
     "brightness",
     "contrast",
     "create",
+    "crop",
+    "cutmix",
+    "elastic",
     "flip",
     "flip_vertical",
     "gamma",
@@ -164,22 +189,37 @@ class Augmenter:
 
     Args:
         augment: Names of the registry, or Keras layers: those of the registry with parameters (`rotate(degrees=30)`),
-            or `keras.layers.Random…` of which it is known what they do to masks.
+            or `keras.layers.Random…` of which it is known what they do to masks. A `crop` comes first.
         mask_fill: Id that a mask gets where the geometry brings in what was outside the image.
+        masks: There are masks.
+
+    Attributes:
+        crop: The `Crop`, which is for the caller to apply before there is a batch; or None.
 
     Call: TensorFlow tensors: `images` `(B, H, W, C)` uint8 or float32 in 0-255, `masks` `(B, H, W)` integer or None,
         `seed` `(2,)` int32.
     Returns: images and masks; shapes and dtypes are kept, uint8 images are rounded and clipped.
 
     Raises:
-        ValueError: a name is unknown, or a layer is not known to keep masks aligned.
+        ValueError: a name is unknown, a layer is not known to keep masks aligned, a crop does not come first, or there
+            are no masks and an augmentation needs them.
         TypeError: an item is neither a name nor a Keras layer.
     """
 
-    def __init__(self, augment: Sequence[str | keras.layers.Layer], *, mask_fill: int = 0):
-        layers = [create(item) if isinstance(item, str) else item for item in augment]
+    def __init__(self, augment: Sequence[str | keras.layers.Layer | Crop], *, mask_fill: int = 0, masks: bool = True):
+        items = [create(item) if isinstance(item, str) else item for item in augment]
+        self.crop = items[0] if items and isinstance(items[0], Crop) else None
+        layers = items if self.crop is None else items[1:]
         for layer in layers:
             _check(layer)
+        needed = [type(layer).__name__ for layer in layers if isinstance(layer, RandomCutMix)]
+        if self.crop is not None and self.crop.foreground > 0:
+            needed.append("crop(foreground > 0)")
+        if needed and not masks:
+            raise ValueError(
+                f'{" and ".join(needed)} in `augment` need masks, and outputs="label" opens none. Leave them out, or '
+                "ask for the mask too."
+            )
         self._steps = [(_twin(layer), _mask_twin(layer, mask_fill)) for layer in layers]
 
     def __call__(self, images: Any, masks: Any, seed: Any) -> tuple[Any, Any]:
@@ -221,20 +261,25 @@ def _twin(layer: keras.layers.Layer, **changes: Any) -> Any:
 
 def _mask_twin(layer: keras.layers.Layer, fill: int) -> Any:
     """What the layer is for a mask: nearest pixel and the mask's own fill; None if it leaves masks alone."""
-    if type(layer).__name__ not in _GEOMETRY:
+    if type(layer).__name__ not in _GEOMETRY and not isinstance(layer, (RandomElastic, RandomCutMix)):
         return None
     config = layer.get_config()
     own = {"interpolation": "nearest", "fill_value": float(fill)}
     return _twin(layer, **{key: value for key, value in own.items() if key in config})
 
 
+_OWN = (RandomGamma, RandomNoise, RandomElastic, RandomCutMix)
+
+
 def _check(layer: Any) -> None:
     name = type(layer).__name__
+    if isinstance(layer, Crop):
+        raise ValueError("A crop must be the first of `augment`: it makes images of one size for the others.")
     if not isinstance(layer, keras.layers.Layer):
         raise TypeError(
             f"`augment` takes names ({', '.join(AUGMENTATIONS)}) or Keras layers, received {layer!r} of type {name}."
         )
-    if name not in (*_GEOMETRY, *_INTENSITY) and not isinstance(layer, (RandomGamma, RandomNoise)):
+    if name not in (*_GEOMETRY, *_INTENSITY) and not isinstance(layer, _OWN):
         raise ValueError(
             f"`augment` has a {name}, of which it is not known that image and mask stay aligned. Take one of "
             f"{', '.join((*_GEOMETRY, *_INTENSITY))}, or a name: {', '.join(AUGMENTATIONS)}."

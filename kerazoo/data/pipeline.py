@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerazoo.data.cache import Cache, DirectoryCache, MemoryCache
-from kerazoo.data.images import resize_image, resize_mask, to_byte_range, to_channels
+from kerazoo.data.loading import Loader, Weigher
 from kerazoo.data.sampling import Draw, Order, audit_order, strata
 from kerazoo.data.source import Source
-from kerazoo.data.weights import create as create_weights
 from kerazoo.types import AUX_PREFIX
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ def pipeline(
     Args:
         source: The samples.
         image_size: (height, width) to which images (bilinear, antialiased) and masks (nearest pixel) are resized. None
-            keeps their sizes: then `batch_size` is 1, or all images are of one size.
+            keeps their sizes: then `batch_size` is 1, all images are of one size, or `augment` begins with a crop.
         batch_size: Samples in a batch; the last may have fewer.
         sampler: "natural": every sample. "under", "over": as many foreground as empty images, see `sampling.Order`.
         balance: What "under" and "over" balance: "foreground", or "classes": as many images of each class as of each
@@ -115,7 +113,13 @@ def pipeline(
     draw = Draw(order, skip=skip_batches * batch_size)
     if balancing:
         print(audit_order(order))
-    load = Loader(source, image_size, channels, masks=masks, batch_size=batch_size, cache=cache)
+    augmenter = None
+    if augment:
+        from kerazoo.data.augment import Augmenter
+
+        augmenter = Augmenter(augment, mask_fill=source.ignore_class or 0, masks=masks)
+    crop = None if augmenter is None else augmenter.crop
+    load = Loader(source, image_size, channels, masks=masks, batch_size=batch_size, cache=cache, crop=crop)
     labels = None if masks else tf.constant(source.labels, tf.float32)
 
     @tf.autograph.experimental.do_not_convert
@@ -127,14 +131,8 @@ def pipeline(
 
     @tf.autograph.experimental.do_not_convert
     def decode(index: Any, seeds: Any) -> Any:
-        image, mask = tf.numpy_function(load, [index], (tf.as_dtype(load.dtype), tf.uint8), stateful=False)
+        image, mask = tf.numpy_function(load, [index, seeds], (tf.as_dtype(load.dtype), tf.uint8), stateful=False)
         return tf.ensure_shape(image, load.shape), tf.ensure_shape(mask, load.mask_shape), index, seeds
-
-    augmenter = None
-    if augment:
-        from kerazoo.data.augment import Augmenter
-
-        augmenter = Augmenter(augment, mask_fill=source.ignore_class or 0)
 
     @tf.autograph.experimental.do_not_convert
     def finish(image: Any, mask: Any, index: Any, seeds: Any) -> Any:
@@ -167,144 +165,6 @@ def pipeline(
     )
     dataset.draw = draw  # pyright: ignore[reportAttributeAccessIssue]  # for PinEpoch
     return dataset
-
-
-class Weigher:
-    """Makes the weights of the pixels of a batch.
-
-    Args:
-        weights: Name of `kz.data.weights.list()`, or a part: a function of a mask `(H, W)`, with the keywords
-            `ignore_class` and `rng`, that returns `(H, W)` weights.
-        ignore_class: Of the source.
-
-    Call: `masks` `(B, H, W)` int32, `seeds` `(B,)` int64, one for each mask.
-    Returns: `(B, H, W)` float32.
-
-    Raises:
-        ValueError: the name is unknown.
-        TypeError: `weights` is neither a name nor a function.
-    """
-
-    def __init__(self, weights: str | Callable[..., np.ndarray], *, ignore_class: int | None):
-        part: Any = create_weights(weights) if isinstance(weights, str) else weights
-        if isinstance(part, type) or not callable(part):
-            raise TypeError(
-                "`weights` must be a name of kz.data.weights.list() or a part, such as kz.data.weights.Boundary(); "
-                f"received {weights!r}."
-            )
-        self._part, self._ignore_class = part, ignore_class
-
-    def __call__(self, masks: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        weights = [
-            self._part(mask, ignore_class=self._ignore_class, rng=np.random.default_rng(int(seed)))
-            for mask, seed in zip(masks, seeds, strict=True)
-        ]
-        return np.stack(weights).astype(np.float32)
-
-
-class Loader:
-    """Reads, converts and resizes one sample, for tf.data to call in threads.
-
-    Args:
-        source: The samples.
-        image_size: (height, width), or None to keep sizes.
-        channels: Of the images, or None.
-        masks: Read the masks; else they are empty arrays.
-        batch_size: 1 allows sizes to differ.
-        cache: None, "memory" or a directory.
-
-    Attributes:
-        dtype: Of the images.
-        shape: Of an image, `(H, W, C)`; H and W are None if they vary.
-        mask_shape: `(H, W)`, or `(0, 0)` without masks.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        image_size: tuple[int, int] | None,
-        channels: int | None,
-        *,
-        masks: bool,
-        batch_size: int,
-        cache: str | Path | None,
-    ):
-        self._source, self._size, self._masks = source, image_size, masks
-        first = source.image(0)
-        if channels is not None:
-            to_channels(first, channels)  # says now whether it can
-        self._channels, self._convert = first.shape[2] if channels is None else channels, channels is not None
-        self._stored = first.dtype
-        self.dtype = np.dtype(np.uint8 if first.dtype == np.uint8 else np.float32)
-        height, width = self._check_size(image_size, batch_size)
-        self.shape = (height, width, self._channels)
-        self.mask_shape = (height, width) if masks else (0, 0)
-        self._cache = self._open(cache)
-
-    def __call__(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Image and mask of the sample at `index`."""
-        place = int(index)
-        kept = None if self._cache is None else self._cache.get(place)
-        if kept is not None:
-            return kept
-        try:
-            image, mask = self._read(place)
-        except (ValueError, OSError) as error:
-            raise ValueError(str(error)) from None  # TensorFlow prints the whole chain of tracebacks
-        if self._cache is not None:
-            self._cache.put(place, image, mask)
-        return image, mask
-
-    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        if self._masks:
-            image, mask, id = self._source[index]
-        else:
-            image, mask, id = self._source.image(index), np.zeros((0, 0), np.uint8), self._source.id(index)
-        if image.dtype != self._stored:
-            raise ValueError(
-                f"Image {id!r} is {image.dtype} and the first of the source is {self._stored}; a batch has one "
-                "type. Pass `intensity_range` to the source, or save them alike."
-            )
-        if image.shape[2] != self._channels:
-            if not self._convert:
-                raise ValueError(
-                    f"Image {id!r} has {image.shape[2]} channels and the first of the source has "
-                    f"{self._channels}. Pass channels=1 or channels=3."
-                )
-            image = to_channels(image, self._channels)
-        image = to_byte_range(image)
-        if self._size is not None:
-            image = resize_image(image, self._size)
-            mask = resize_mask(mask, self._size) if self._masks else mask
-        return np.ascontiguousarray(image.astype(self.dtype, copy=False)), np.ascontiguousarray(mask)
-
-    def _check_size(self, image_size: tuple[int, int] | None, batch_size: int) -> tuple[int | None, int | None]:
-        if image_size is not None:
-            if len(image_size) != 2 or min(image_size) < 1:
-                raise ValueError(f"`image_size` must be (height, width) in pixels or None, received {image_size}.")
-            return int(image_size[0]), int(image_size[1])
-        if batch_size == 1:
-            return None, None
-        sizes = {tuple(shape) for shape in self._source.shapes[:, :2].tolist()}
-        if len(sizes) > 1:
-            low, high = min(sizes), max(sizes)
-            raise ValueError(
-                f"image_size=None with batch_size={batch_size} needs images of one size; there are {len(sizes)}, from "
-                f"{low[0]}x{low[1]} to {high[0]}x{high[1]}. Pass `image_size`, or batch_size=1."
-            )
-        return sizes.pop()
-
-    def _open(self, cache: str | Path | None) -> Cache | None:
-        if cache is None:
-            return None
-        if cache == "memory":
-            return MemoryCache()
-        height, width, channels = self.shape
-        if height is None or width is None:
-            raise ValueError(f"A cache in a directory needs `image_size`, received cache={str(cache)!r} and None.")
-        shape = (height, width, channels)
-        identity = f"{self._source.fingerprint} {shape} {self._masks}"
-        return DirectoryCache(cache, identity, len(self._source), shape, self.dtype)
 
 
 def _targets(outputs: Any) -> str | tuple[str, ...]:
