@@ -1,6 +1,7 @@
 """What every loss of ours shares: float32 inside, ignored pixels, sample weights, sums and multiples."""
 
 import abc
+import inspect
 import math
 import numbers
 from collections.abc import Iterable
@@ -13,6 +14,26 @@ from kerazoo.labels import Labels, check_ignore_class, is_16_bit, read
 from kerazoo.types import Tensor
 
 _MEANS = ("sum_over_batch_size", "mean")
+
+
+_ADD_A_TERM = "Add a term that takes it: CrossEntropy({argument}=…) + {loss}(…)."
+_INSTEAD = {
+    "class_weights": f"Its classes weigh the same, or as its own arguments say. {_ADD_A_TERM}",
+    "label_smoothing": f"It compares with certain labels. {_ADD_A_TERM}",
+    "from_logits": "Every loss of kerazoo takes logits: leave out the activation of the last layer too.",
+    "ignore_index": "The id of ignored pixels is `ignore_class`.",
+}
+"""What to do instead of an argument that other losses, or other libraries, have."""
+
+
+def _refusal(loss: type, argument: str) -> str:
+    """Why there is no such argument, and what there is."""
+    kinds = [kind for kind in loss.__mro__ if issubclass(kind, Loss)]
+    taken = {name for kind in kinds for name in inspect.signature(kind).parameters} - {"kwargs", "unknown"}
+    instead = _INSTEAD.get(argument, "").format(argument=argument, loss=loss.__name__)
+    return " ".join(
+        filter(None, [f"{loss.__name__} takes no `{argument}`.", instead, f"It takes {', '.join(sorted(taken))}."])
+    )
 
 
 class _Summable:
@@ -48,8 +69,10 @@ class Loss(keras.losses.Loss, _Summable, abc.ABC):
         name: Name of the loss.
         reduction: As in `keras.losses.Loss`.
         dtype: "float32" (also None, whatever the precision policy) or "float64".
+        **unknown: Nothing: what the loss does not take is an error that says what to do instead.
 
     Raises:
+        TypeError: there is an argument that the loss does not take.
         ValueError: `dtype` has 16 bits, or `ignore_class` is not one id.
     """
 
@@ -64,7 +87,10 @@ class Loss(keras.losses.Loss, _Summable, abc.ABC):
         name: str | None = None,
         reduction: str | None = "sum_over_batch_size",
         dtype: Any = None,
+        **unknown: Any,
     ):
+        if unknown:
+            raise TypeError(_refusal(type(self), next(iter(unknown))))
         super().__init__(name=name, reduction=reduction, dtype=dtype or "float32")
         if is_16_bit(self.dtype):
             raise ValueError(
