@@ -320,6 +320,17 @@ def test_counts_stay_whole_numbers():
     np.testing.assert_allclose(ops.convert_to_numpy(counter.value()), [total, 130], rtol=1e-7)
     counter.add(ops.convert_to_tensor([1, 0], dtype="int32"))
     assert counter.exact()[0] == total + 1
+    counter.add(ops.convert_to_tensor([[most, 2]] * 126, dtype="int32"))  # of as many images
+    np.testing.assert_array_equal(counter.exact(), [total + 1 + 126 * most, 130 + 126 * 2])
+
+
+@pytest.mark.slow
+def test_probabilities_of_a_large_batch_do_not_overflow():
+    """Ten images of 1024 × 1024, certain: the sum of their probabilities leaves 32 bits, whatever it is counted in."""
+    metric = build("calibration_error", 1)
+    batch = np.ones((10, 1024, 1024), "uint8"), np.full((10, 1024, 1024, 1), 40.0, "float32")
+    assert result(metric, *batch) < 1e-6
+    np.testing.assert_allclose(metric.curve()[0, -1], [10 * 2**20, 1, 1], rtol=1e-6)
 
 
 def state(metric):

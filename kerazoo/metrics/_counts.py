@@ -13,7 +13,7 @@ class Counter:
     """A vector of whole numbers, streaming: `high * 2**24 + low`.
 
     Exact up to 2**55, also where integers have 32 bits (JAX, PyTorch), and summed over the replicas of a
-    `tf.distribute` strategy without overflow. One `add` may bring up to 2**31 - 2**24 per entry.
+    `tf.distribute` strategy without overflow. One `add` may bring up to 126 vectors of entries below 2**31.
 
     Args:
         metric: The metric that owns (resets, saves, synchronises) the two variables.
@@ -28,10 +28,12 @@ class Counter:
         )
 
     def add(self, numbers: Tensor) -> None:
-        """Add whole numbers, `(size,)` of an integer dtype."""
-        low = self._low + ops.cast(numbers, self._low.dtype)
+        """Add whole numbers, `(size,)` or `(several, size)` of an integer dtype."""
+        numbers = ops.reshape(ops.cast(numbers, self._low.dtype), (-1, self._low.shape[0]))
+        carries = numbers // _BASE
+        low = self._low + ops.sum(numbers - carries * _BASE, axis=0)
         carry = low // _BASE
-        self._high.assign(self._high + carry)
+        self._high.assign(self._high + ops.sum(carries, axis=0) + carry)
         self._low.assign(low - carry * _BASE)
 
     def value(self) -> Tensor:

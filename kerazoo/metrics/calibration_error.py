@@ -27,8 +27,8 @@ class CalibrationError(StreamingMetric):
     part of the n_b pixels of a bin that really is. 0 is a model whose probabilities are frequencies; also before any
     pixel. Most pixels are background with a probability near 0 and dominate this error: look at `curve()` too.
 
-    Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits. A batch may have up to 8
-        million pixels.
+    Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits; up to 126 images of up
+        to 8 million pixels each in a batch.
 
     Args:
         num_classes: As the model's: 1 for one logit with mask ids {0, 1}, else K with ids 0..K-1, 0 the background.
@@ -74,13 +74,17 @@ class CalibrationError(StreamingMetric):
         whole = ops.cast(ops.minimum(probs * 2**24, 2.0**24 - 1), "int32")
         place = ops.cast(ops.clip(ops.floor(probs * self.bins), 0, self.bins - 1), "int32")
         place = place + ops.arange(classes, dtype="int32") * self.bins
-        place = ops.where(ops.expand_dims(counts, -1), place, classes * self.bins)  # where nothing counts
+        cells = classes * self.bins + 1  # of each image; the last takes what does not count
+        images = ops.shape(labels.ids)[0]
+        first = ops.reshape(ops.arange(images, dtype="int32") * cells, (-1,) + (1,) * (len(labels.space) + 1))
+        place = first + ops.where(ops.expand_dims(counts, -1), place, cells - 1)
         hit = ops.cast(ops.expand_dims(labels.ids, -1) == ops.arange(1, self.num_ids, dtype="int32"), "int32")
         parts = [whole // _PART**2, whole // _PART % _PART, whole % _PART]
         columns = [ops.ones_like(whole), hit, *parts]
         rows = ops.stack([ops.reshape(column, (-1,)) for column in columns], axis=-1)
-        sums = ops.segment_sum(rows, ops.reshape(place, (-1,)), num_segments=classes * self.bins + 1)
-        self.totals.add(ops.reshape(sums[:-1], (-1,)))
+        sums = ops.segment_sum(rows, ops.reshape(place, (-1,)), num_segments=images * cells)
+        sums = ops.reshape(sums, (-1, cells, 2 + _PARTS))[:, :-1]
+        self.totals.add(ops.reshape(sums, (-1, (cells - 1) * (2 + _PARTS))))
 
     def compute(self) -> Tensor:
         """The mean error of the foreground classes."""
