@@ -2,6 +2,10 @@
 
 import keras
 import numpy as np
+import pytest
+
+SLOW_ON_JAX = [pytest.mark.slow] * (keras.backend.backend() == "jax")
+"""Marks of what says nothing new about JAX, which compiles every model anew for every size."""
 
 
 def value_and_gradient(function, x):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from backend import SLOW_ON_JAX
 
 import kerazoo as kz
 from kerazoo.encoders.resnet import basic_block
@@ -46,7 +47,7 @@ def test_hypercolumn_is_upsampled_columns_through_one_linear_map(fuse):
     np.testing.assert_allclose(model.predict_on_batch(maps), fused @ kernel[0, 0] + bias, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("fuse", ["sum", "concat"])
+@pytest.mark.parametrize("fuse", ["sum", pytest.param("concat", marks=SLOW_ON_JAX)])
 @pytest.mark.parametrize("attention", [*ATTENTIONS, None])
 def test_mlf_attends_before_and_after_its_convolutions(attention, fuse):
     """The order is fuse, attend, convolve, attend, classify; the first attention sees all columns of a concat."""
@@ -78,7 +79,17 @@ def test_parameters_of_each_attention():
     assert parameters("scse") - plain == 2 * (64 * 4 + 4 + 4 * 64 + 64 + 64 + 1)
 
 
-@pytest.mark.parametrize(("stride", "expected"), [(None, 2), (1, 2), (2, 2), (3, 4), (4, 4), (8, 8)])
+@pytest.mark.parametrize(
+    ("stride", "expected"),
+    [
+        (None, 2),
+        pytest.param(1, 2, marks=SLOW_ON_JAX),
+        pytest.param(2, 2, marks=SLOW_ON_JAX),
+        pytest.param(3, 4, marks=SLOW_ON_JAX),
+        (4, 4),
+        pytest.param(8, 8, marks=SLOW_ON_JAX),
+    ],
+)
 def test_stride_is_where_the_head_works(stride, expected):
     """Finer levels are pooled and none is left out: each moves the logits."""
     for head in (kz.heads.Hypercolumn(width=4, stride=stride), kz.heads.MLF(width=8, stride=stride)):
@@ -106,7 +117,7 @@ WITHOUT_DECODER = {  # levels that a head which reads all of them sees, at least
 
 
 @pytest.mark.parametrize("case", WITHOUT_DECODER)
-@pytest.mark.parametrize("head", ["hypercolumn", "mlf"])
+@pytest.mark.parametrize("head", [pytest.param("hypercolumn", marks=SLOW_ON_JAX), "mlf"])
 def test_heads_over_networks_without_a_decoder(case, head):
     """The classic hypercolumn is over the encoder's own levels; DeepLab gives one map, or its encoder's too."""
     decoder, least = WITHOUT_DECODER[case]
