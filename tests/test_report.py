@@ -1,7 +1,9 @@
 """Pictures and the HTML page: right colours, any image, no leak, nothing from the network."""
 
+import itertools
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -158,7 +160,7 @@ def run(tmp_path):
         "split": "test",
         "checkpoint": "best",
         "epoch": 1,
-        "threshold": 0.3,
+        "decision": "pixel threshold 0.3",
         "metrics": {"iou": {"value": 0.7123, "low": 0.65, "high": 0.76}, "empty_false_positive_pixels": 12.5},
         "trivial": {"iou": {"value": 0.0123}, "empty_false_positive_pixels": 4096.0},
         "per_image": per_image,
@@ -183,10 +185,81 @@ def test_report_shows_numbers_beside_the_trivial_predictor(run):
     assert not list(run.glob("*.part"))
 
 
+RULE = {
+    "pixel_threshold": 0.3,
+    "image_threshold": 0.7,
+    "min_area": 4,
+    "per_component": False,
+    "score": "pixel",
+    "rank": 1,
+}
+
+
+@pytest.fixture
+def tuned(tmp_path):
+    """A surface of 2 x 3 x 2 rules, one of a refinement, one of another kind, and the rule that was chosen."""
+    lines = ["pixel_threshold,image_threshold,min_area,per_component,score,rank,value,round,metric,split"]
+    values = itertools.product((0.3, 0.5), ("", 0.2, 0.7), (0, 4))
+    for number, (pixel, image, area) in enumerate(values):
+        value = "nan" if number == 3 else number / 100 + 0.5 * (pixel == 0.3)
+        lines.append(f"{pixel},{image},{area},False,pixel,1,{value},0,dice,val")
+    lines += ["0.31,0.7,4,False,pixel,1,0.9,1,dice,val", "0.3,0.7,4,True,pixel,1,0.99,0,dice,val"]
+    (tmp_path / "rule_surface.csv").write_text("\n".join(lines) + "\n")
+    start = RULE | {"pixel_threshold": 0.5, "image_threshold": None, "min_area": 0}
+    facts = {"metric": "dice", "split": "val", "images": 1234, "value": 0.55, "start_value": 0.06}
+    content = {"rule": RULE, "start": start, "checkpoint": "best", "epoch": 7, **facts}
+    (tmp_path / "rule.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def test_surface_takes_the_best_of_the_other_settings(tuned):
+    grid = plots._grid(tuned / "rule_surface.csv", RULE)
+    assert len(grid) == 12, "neither the refinement nor the other kind of rule"
+    assert plots._envelope(grid, "pixel_threshold") == ([0.3, 0.5], pytest.approx([0.55, 0.11]))
+    assert plots._envelope(grid, "image_threshold") == ([-np.inf, 0.2, 0.7], pytest.approx([0.51, 0.52, 0.55]))
+    assert plots._envelope(grid, "min_area") == ([0, 4], pytest.approx([0.54, 0.55]))
+    cells, best = plots._envelope(grid, "pixel_threshold", "image_threshold")
+    assert dict(zip(cells, best, strict=True))[0.3, 0.2] == pytest.approx(0.52), "the rule without a value is left out"
+    assert [plots._place([-np.inf, 0.2, 0.7], value) for value in (None, 0.2, 0.45, 0.7)] == [0, 1, 1.5, 2]
+
+
+def test_surface_is_drawn_with_what_was_varied(tuned):
+    sizes = []
+    for columns in ("", "pixel_threshold"):
+        text = (tuned / "rule_surface.csv").read_text()
+        if columns:
+            text = "\n".join(line for line in text.splitlines() if not line.startswith("0.3"))
+            (tuned / "rule_surface.csv").write_text(text + "\n")
+        drawn = plots.rule_surface(tuned / "rule_surface.csv", tuned / "rule.json", tuned / "plots" / "surface.png")
+        with Image.open(drawn) as image:
+            sizes.append(image.size)
+            assert np.asarray(image.convert("L")).std() > 5
+    assert sizes[0][0] == 2 * sizes[1][0], "a plane and three settings, then two settings"
+    (tuned / "rule_surface.csv").write_text(text.splitlines()[0] + "\n")
+    with pytest.raises(ValueError, match="varies no setting"):
+        plots.rule_surface(tuned / "rule_surface.csv", tuned / "rule.json", tuned / "surface.png")
+
+
+def test_report_shows_the_tuned_rule(run, tuned):
+    assert "#rule" not in html.write(run).read_text(encoding="utf-8")
+    shutil.copy(tuned / "rule.json", run)
+    plots.rule_surface(tuned / "rule_surface.csv", tuned / "rule.json", run / "plots" / "rule_surface.png")
+    page = html.write(run).read_text(encoding="utf-8")
+    for text in (
+        "tuned by dice on the 1\N{NARROW NO-BREAK SPACE}234 images of the val split, best epoch, 7",
+        "0.060 before",
+    ):
+        assert text in page
+    section = page[page.index('id="rule"') : page.index('id="data"')]
+    assert section.count("data:image/png") == 1
+    assert "<th>image threshold</th><td>0.700</td>" in section
+    assert 'id="curves"' not in page, "the surface is no learning curve"
+
+
 def test_report_says_what_was_judged(run):
-    assert "best epoch, 1; threshold 0.3." in html.write(run).read_text(encoding="utf-8")
+    assert "best epoch, 1; pixel threshold 0.3." in html.write(run).read_text(encoding="utf-8")
     (run / "metrics.csv").write_text(METRICS)
-    assert "best epoch, 1 of 2; threshold 0.3." in html.write(run).read_text(encoding="utf-8")
+    assert "best epoch, 1 of 2; pixel threshold 0.3." in html.write(run).read_text(encoding="utf-8")
     (run / "evaluation.json").unlink()
     assert "Not evaluated yet: 2 finished epochs." in html.write(run).read_text(encoding="utf-8")
 

@@ -39,9 +39,9 @@ def write(run_directory: str | Path) -> Path:
     """Write `report.html` of a run from the files in its directory.
 
     It reads `evaluation.json` (as `kerazoo.training.evaluate` returns it), `metrics.csv`, `recipe.yaml`, `split.csv`,
-    `environment.json`, `audit.json`, and the PNG files in `plots/` and `gallery/`. A metric is a number,
-    or a mapping of `value`, `low` and `high`. Whatever is missing is left out and named at the end of the page. An
-    absolute path in any text is cut to its last part.
+    `environment.json`, `audit.json`, `rule.json` (of a tuned decision rule), and the PNG files in `plots/` and
+    `gallery/`. A metric is a number, or a mapping of `value`, `low` and `high`. Whatever is missing is left out and
+    named at the end of the page. An absolute path in any text is cut to its last part.
 
     Args:
         run_directory: Directory of a run.
@@ -95,6 +95,7 @@ def _collect(run: Path) -> dict[str, Any]:
     split = read("split.csv", lambda text: list(csv.DictReader(text.splitlines())), "which image is in which split")
     environment = read("environment.json", json.loads, "versions of the packages that trained it")
     audit = read("audit.json", json.loads, "the data in numbers, and what was noted about them") or {}
+    rule = read("rule.json", json.loads, "no tuned decision rule; run `kerazoo evaluate --tune-rule`")
     splits = audit.pop("splits", None) or count_splits(split or ())
 
     metrics, trivial = as_values(evaluation.get("metrics")), as_values(evaluation.get("trivial"))
@@ -103,6 +104,7 @@ def _collect(run: Path) -> dict[str, Any]:
     )
     pictures = {folder: sorted((run / folder).glob("*.png")) for folder in ("plots", "gallery")}
     worst = [path for path in pictures["gallery"] if path.name.startswith("worst")]
+    surface = [path for path in pictures["plots"] if path.name == "rule_surface.png"]
     if not (run / "plots" / "curves.png").is_file():
         missing.append("plots/curves.png: learning curves")
     if not worst:
@@ -121,7 +123,10 @@ def _collect(run: Path) -> dict[str, Any]:
         "worst": worst_cases(evaluation.get("per_image") or ()),
         "worst_pictures": [_picture(path) for path in worst],
         "gallery": [_picture(path) for path in pictures["gallery"] if path not in worst],
-        "plots": [_picture(path) for path in pictures["plots"]],
+        "plots": [_picture(path) for path in pictures["plots"] if path not in surface],
+        "rule": rule,
+        "rule_settings": _flat(rule["rule"]) if rule else [],
+        "rule_pictures": [_picture(path) for path in surface] if rule else [],
         "audit": _flat(audit),
         "splits": splits,
         "recipe": None
@@ -210,7 +215,7 @@ def _card(name: str, metrics: Mapping[str, Value], trivial: Mapping[str, Value])
 
 
 def _judged(evaluation: Mapping[str, Any], epochs: int | None) -> str:
-    """Which checkpoint the numbers are of, and the threshold: "best epoch, 7 of 12; threshold 0.5"."""
+    """Which checkpoint the numbers are of, and by which rule: "best epoch, 7 of 12; pixel threshold 0.5"."""
     if not evaluation:
         return "" if epochs is None else f"{epochs} finished epoch{'' if epochs == 1 else 's'}"
     parts = []
@@ -218,8 +223,8 @@ def _judged(evaluation: Mapping[str, Any], epochs: int | None) -> str:
         epoch = evaluation.get("epoch")
         place = "" if epoch is None else f", {epoch}" if epochs is None else f", {epoch} of {epochs}"
         parts.append(f"{checkpoint} epoch{place}")
-    if (threshold := evaluation.get("threshold")) is not None:
-        parts.append(f"threshold {threshold:g}")
+    if decision := evaluation.get("decision"):
+        parts.append(decision)
     return "; ".join(parts)
 
 

@@ -1,6 +1,7 @@
 """Pictures of a run: learning curves and galleries, written as PNG without any global matplotlib state."""
 
 import csv
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,13 +20,18 @@ from kerazoo.report.colors import (
     to_rgb,
 )
 
-__all__ = ["curves", "error_map", "gallery", "overlay"]
+__all__ = ["curves", "error_map", "gallery", "overlay", "rule_surface"]
 
 _MAX_ROWS = 64
 _CLASSES_PER_LINE = 6
 _COLORMAP = "inferno"
 _INK, _GRID = "#222222", "#DDDDDD"
 _TRAIN, _VALIDATION = "#0072B2", "#D55E00"
+_SETTINGS = {
+    "pixel_threshold": "pixel threshold",
+    "image_threshold": "image threshold",
+    "min_area": "smallest area, px",
+}
 
 
 def curves(metrics_csv: str | Path, path: str | Path) -> Path:
@@ -133,6 +139,62 @@ def gallery(
     return _save(figure, path)
 
 
+def rule_surface(surface_csv: str | Path, rule_json: str | Path, path: str | Path) -> Path:
+    """Draw how a metric depends on the settings of a decision rule, and which were chosen.
+
+    For every setting that was varied the metric over its values, each with the best of the others; and for pixel and
+    image threshold together, with the best smallest area. Drawn is the grid of the search, marked are the chosen rule
+    and the one before.
+
+    Args:
+        surface_csv: File that `kerazoo.inference.Tuning.save` wrote.
+        rule_json: File with the `rule`, the `start` rule, their `value` and `start_value`, `metric` and `split`.
+        path: PNG to write; missing directories are made.
+
+    Returns: `path`.
+    Raises: FileNotFoundError if a file is missing; ValueError if no setting was varied.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import ScalarFormatter
+
+    facts = json.loads(Path(rule_json).read_text(encoding="utf-8"))
+    grid = _grid(surface_csv, facts["rule"])
+    varied = [name for name in _SETTINGS if len({row[name] for row in grid}) > 1]
+    if not varied:
+        raise ValueError(f"`surface_csv` {Path(surface_csv).name!r} varies no setting, so there is nothing to draw.")
+    both = varied[:2] == ["pixel_threshold", "image_threshold"]
+    figure = Figure(figsize=(4.2 * (len(varied) + both), 3.6), dpi=110, layout="constrained", facecolor="white")
+    panels = list(figure.subplots(1, len(varied) + both, squeeze=False)[0])
+    if both:
+        _draw_plane(figure, panels.pop(0), grid, facts)
+    marks = [("before", "o", _TRAIN, facts["start"], facts["start_value"])]
+    marks.append(("chosen", "*", _VALIDATION, facts["rule"], facts["value"]))
+    for axes, name in zip(panels, varied, strict=True):
+        values, best = _envelope(grid, name)
+        places = {value: place for place, value in enumerate(values)} if name == "image_threshold" else None
+        axes.plot(
+            [place if places is None else places[place] for place in values], best, color=_INK, lw=1.6, label="grid"
+        )
+        for label, marker, color, rule, value in marks:
+            x = rule[name] if places is None else _place(values, rule[name])
+            axes.plot([x], [value], marker, color=color, ms=13 if marker == "*" else 8, mec="white", label=label)
+        if places is not None:
+            _tick_thresholds(axes.xaxis, values)
+        elif name == "min_area":
+            axes.set_xscale("symlog", linthresh=1)
+            axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.set_xlabel(_SETTINGS[name])
+        axes.grid(color=_GRID, lw=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=9)
+    panels[0].set_ylabel(f"{_words(facts['metric'])}, best of the other settings", parse_math=False)
+    panels[0].legend(frameon=False, fontsize=9)
+    title = f"{_words(facts['metric'])} on the {facts['split'] or 'tuning'} images"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=_INK, parse_math=False)
+    return _save(figure, path)
+
+
 def describe(truth: np.ndarray, prediction: np.ndarray) -> str:
     """One case in words: its Dice coefficient, or on an empty image what was falsely found there.
 
@@ -164,6 +226,59 @@ def read_metrics(metrics_csv: str | Path) -> tuple[np.ndarray, dict[str, np.ndar
     if not columns:
         raise ValueError(f"`metrics_csv` {path.name!r} has no finished epoch, so there is nothing to draw.")
     return np.array([int(float(epoch)) + 1 for epoch in rows]), columns
+
+
+def _grid(surface_csv: str | Path, rule: Mapping) -> list[dict[str, float]]:
+    """The first grid of the search, of rules that score images and count areas as `rule` does.
+
+    A rule without image threshold calls no image empty: it has -inf.
+    """
+    kind = {name: str(rule[name]) for name in ("per_component", "score", "rank")}
+    with Path(surface_csv).open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["round"] == "0" and kind.items() <= row.items()]
+    return [{name: float(row[name] or "-inf") for name in (*_SETTINGS, "value")} for row in rows]
+
+
+def _envelope(grid: Sequence[Mapping], *names: str) -> tuple[list, list[float]]:
+    """Values (tuples of them for several names) in order, and the best of the rows that have each."""
+    best: dict = {}
+    for row in grid:
+        key = row[names[0]] if len(names) == 1 else tuple(row[name] for name in names)
+        best[key] = max(best.get(key, -np.inf), -np.inf if np.isnan(row["value"]) else row["value"])
+    order = sorted(best)
+    return order, [best[key] if np.isfinite(best[key]) else np.nan for key in order]
+
+
+def _draw_plane(figure, axes, grid: Sequence[Mapping], facts: Mapping) -> None:
+    """The metric over pixel threshold and image threshold, each cell with the best smallest area."""
+    cells, best = _envelope(grid, "pixel_threshold", "image_threshold")
+    across, up = (sorted({cell[i] for cell in cells}) for i in range(2))
+    plane = np.full((len(up), len(across)), np.nan)
+    for (x, y), value in zip(cells, best, strict=True):
+        plane[up.index(y), across.index(x)] = value
+    picture = axes.pcolormesh(range(len(across)), range(len(up)), plane, cmap="viridis", shading="nearest")
+    figure.colorbar(picture, ax=axes, pad=0.02).ax.tick_params(labelsize=8)
+    for marker, color, rule in (("o", _TRAIN, facts["start"]), ("*", _VALIDATION, facts["rule"])):
+        x, y = _place(across, rule["pixel_threshold"]), _place(up, rule["image_threshold"])
+        axes.plot([x], [y], marker, color=color, ms=13 if marker == "*" else 8, mec="white")
+    _tick_thresholds(axes.xaxis, across)
+    _tick_thresholds(axes.yaxis, up)
+    axes.set_xlabel(_SETTINGS["pixel_threshold"])
+    axes.set_ylabel(_SETTINGS["image_threshold"])
+
+
+def _place(values: Sequence[float], value: float | None) -> float:
+    """Where a value lies among those of an axis on which they are evenly spaced; None is the first, "none"."""
+    if value is None or value <= values[0]:
+        return 0.0
+    first = 1 if values[0] == -np.inf else 0
+    return float(np.interp(value, values[first:], range(first, len(values))))
+
+
+def _tick_thresholds(axis, values: Sequence[float]) -> None:
+    """About six ticks that name the thresholds at their places."""
+    places = np.unique(np.linspace(0, len(values) - 1, min(6, len(values))).round().astype(int))
+    axis.set_ticks(places, ["none" if values[i] == -np.inf else f"{values[i]:.3g}" for i in places])
 
 
 def _panels(row: Mapping, truth: np.ndarray, prediction: np.ndarray, with_probability: bool) -> list[np.ndarray]:

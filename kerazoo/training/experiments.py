@@ -42,7 +42,7 @@ def compare(runs: Iterable[str | Path]) -> list[Experiment]:
     Raises:
         FileNotFoundError: A directory is not a run, or not evaluated.
         ValueError: No run is given, one is given twice, they were evaluated on different splits, or runs of one recipe
-            with different thresholds or checkpoints.
+            with different thresholds or checkpoints, or with rules that were tuned by different metrics.
     """
     paths = [Path(run) for run in runs]
     if not paths:
@@ -99,7 +99,9 @@ def _cell(spread: Spread | None) -> str:
 
 def _judged_alike(members: list[tuple[Path, Any, dict[str, Any]]]) -> None:
     """Raise ValueError if runs of one recipe cannot share a mean: `kerazoo evaluate` takes other settings than its."""
-    for setting in ("checkpoint", "threshold"):
+    for setting in ("checkpoint", "tuned_by", "threshold"):
+        if setting == "threshold" and members[0][2].get("tuned_by"):
+            continue  # each run has the rule that was tuned for it
         runs = {evaluation.get(setting): path for path, _, evaluation in members}
         if len(runs) > 1:
             said = " and ".join(f"{path} with {value}" for value, path in runs.items())

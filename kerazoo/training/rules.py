@@ -1,0 +1,116 @@
+"""The decision rule of a run: tuned on its validation split, and then used by whatever decides with the run.
+
+rule.json                the rule, the metric and the split it was tuned by, and of which epoch of which checkpoint
+rule_surface.csv         every rule that was looked at
+plots/rule_surface.png   the same as a picture
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from kerazoo.inference.decision import DecisionRule
+from kerazoo.inference.tuning import Search
+from kerazoo.training.callbacks import read_state
+from kerazoo.training.recipe import Recipe
+from kerazoo.training.run import require_file
+
+if TYPE_CHECKING:
+    from kerazoo.data.source import Source
+
+SPLIT = "val"
+RULE, SURFACE = "rule.json", "rule_surface.csv"
+
+
+class Choice(NamedTuple):
+    """A rule and where it comes from.
+
+    Attributes:
+        rule: The rule.
+        tuned_by: The metric it was tuned by, or None.
+        note: What a person should know about it, or None.
+    """
+
+    rule: DecisionRule
+    tuned_by: str | None = None
+    note: str | None = None
+
+
+def choose(run: str | Path, recipe: Recipe, checkpoint: str | None = None, *, threshold: float | None = None) -> Choice:
+    """The rule to decide by: of a given threshold, else the one tuned for this checkpoint, else the recipe's.
+
+    Args:
+        run: Run directory.
+        recipe: Its recipe.
+        checkpoint: "best" or "last"; None takes the recipe's.
+        threshold: `pixel_threshold` that somebody asked for, or None.
+
+    Raises:
+        ValueError: rule.json is damaged.
+        FileNotFoundError: the run has no such checkpoint yet.
+    """
+    path = Path(run) / RULE
+    if threshold is not None or not path.is_file():
+        return Choice(DecisionRule(pixel_threshold=recipe.evaluation.threshold if threshold is None else threshold))
+    rule, facts = DecisionRule.load(path), json.loads(path.read_text(encoding="utf-8"))
+    checkpoint = recipe.evaluation.checkpoint if checkpoint is None else checkpoint
+    epoch = epoch_of(run, checkpoint)
+    if (facts.get("checkpoint"), facts.get("epoch")) != (checkpoint, epoch):
+        return Choice(
+            DecisionRule(pixel_threshold=recipe.evaluation.threshold),
+            note=f"{RULE} was tuned for the {facts.get('checkpoint')} epoch, {facts.get('epoch')}, and this is the "
+            f"{checkpoint} epoch, {epoch}: the threshold of the recipe is used. Tune anew with kerazoo evaluate "
+            f"--tune-rule.",
+        )
+    metric = facts.get("metric")
+    return Choice(rule, metric, f"{rule} ({RULE}, tuned on {facts.get('split')} by {metric})")
+
+
+def tune(
+    run: str | Path,
+    recipe: Recipe,
+    checkpoint: str,
+    source: "Source",
+    outputs: Iterable[tuple[np.ndarray, ...]],
+    *,
+    metric: str,
+) -> Choice:
+    """Tune the rule of a run on its validation split, and write it, its surface, and the picture of that.
+
+    Args:
+        run: Run directory.
+        recipe: Its recipe, whose threshold ties prefer.
+        checkpoint: "best" or "last", whose outputs these are.
+        source: The validation split.
+        outputs: Batches of images, truths, probabilities and label probabilities (or None), in the order of `source`.
+        metric: As in `kerazoo.inference.tune`.
+
+    Raises:
+        ValueError: as `kerazoo.inference.tune`.
+    """
+    from kerazoo.report import plots
+
+    run = Path(run)
+    start = DecisionRule(pixel_threshold=recipe.evaluation.threshold)
+    search, names = Search(source, metric=metric, start=start, split=SPLIT), iter(source.ids)
+    for _, truths, probabilities, labels in outputs:
+        for index, (truth, probability) in enumerate(zip(truths, probabilities, strict=True)):
+            label = None if labels is None else labels[index]
+            search.add(next(names), truth, probability, probability, label)
+    found = search.result()
+    found.save(run / SURFACE)
+    place = {"checkpoint": checkpoint, "epoch": epoch_of(run, checkpoint), "image_size": list(recipe.data.image_size)}
+    found.save_rule(run / RULE, start=asdict(start), **place)
+    plots.rule_surface(run / SURFACE, run / RULE, run / "plots" / "rule_surface.png")
+    gain = f"{found.metric} {found.start_value:.3f} before, {found.value:.3f} with it"
+    note = f"{found.rule} ({gain}, on the {len(source)} {SPLIT} images it was tuned on)"
+    return Choice(found.rule, found.metric, note)
+
+
+def epoch_of(run: str | Path, checkpoint: str) -> int:
+    """The epoch, counted from 1, of a checkpoint of a run."""
+    return len(read_state(require_file(run, f"checkpoints/{checkpoint}.keras"))["rows"])
