@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args
@@ -14,7 +14,17 @@ from kerazoo.data.sources import SOURCES
 
 
 def source_from_arguments(name: str, arguments: Sequence[str]) -> Source:
-    """Call the source `name` with what follows it on a command line.
+    """Call the source `name` with what follows it on a command line, see `source_options`.
+
+    Raises:
+        ValueError: what `source_options` raises. Besides, what the source raises.
+    """
+    function, options = source_options(name, arguments)
+    return function(**options)
+
+
+def source_options(name: str, arguments: Sequence[str]) -> tuple[Callable[..., Source], dict[str, Any]]:
+    """The source `name`, and what follows it on a command line as its arguments.
 
     `--mask-suffix .png` and `--mask-suffix=.png` give the argument `mask_suffix`. Values are YAML (127, true, null,
     "{0: 0, 255: 1}"), but a text or a path stays as it is typed; an option without a value is true, one that is
@@ -26,7 +36,7 @@ def source_from_arguments(name: str, arguments: Sequence[str]) -> Source:
 
     Raises:
         ValueError: the name is unknown, the source has no such option (near matches are named) or lacks one, or a word
-            belongs to no option. Besides, what the source raises.
+            belongs to no option.
     """
     function = SOURCES[name]
     parameters = inspect.signature(function).parameters
@@ -48,7 +58,7 @@ def source_from_arguments(name: str, arguments: Sequence[str]) -> Source:
     ]
     if lacking:
         raise ValueError(f"The source {name!r} needs {' and '.join(lacking)}.")
-    return function(**options)
+    return function, options
 
 
 def _pairs(name: str, arguments: Sequence[str]) -> list[tuple[str, str | None]]:

@@ -158,7 +158,11 @@ def verify(
             raise ValueError(f"The source is there already; leave out {', '.join(options)}.")
         source, findings = data, []
     else:
-        source, findings = _open(_folder if isinstance(data, str | Path) else data, data, options)
+        from kerazoo.data.sources.folder import folder
+
+        if isinstance(data, str | Path):
+            data, options = folder, {"root": data, **options}
+        source, findings = _open(data, options)
     if source is None:
         samples, summary = len(findings), "No sample is complete."
     else:
@@ -179,19 +183,11 @@ def verify(
     )
 
 
-def _folder(**options: Any) -> Source:
-    from kerazoo.data.sources.folder import folder
-
-    return folder(**options)
-
-
-def _open(make: Callable[..., Source], data: Any, options: Mapping[str, Any]) -> tuple[Source | None, list[Finding]]:
+def _open(make: Callable[..., Source], options: Mapping[str, Any]) -> tuple[Source | None, list[Finding]]:
     """The source without the samples that lack a file, and those; None if all do."""
     options = dict(options)
-    if make is _folder:
-        options["root"] = data
     findings: list[Finding] = []
-    can_exclude = make is _folder or "exclude" in inspect.signature(make).parameters
+    can_exclude = "exclude" in inspect.signature(make).parameters
     left_out = read_ids(options.pop("exclude", None), "exclude") if can_exclude else frozenset()
     while True:
         try:
