@@ -100,7 +100,8 @@ def test_evaluation(finished):
     saved = json.loads((run / "evaluation.json").read_text())
     assert (saved["split"], saved["images"], saved["foreground_images"]) == ("test", 8, 4)
     assert set(saved["metrics"]) == {
-        "iou", "dice", "per_image_dice", "precision", "recall", "image_balanced_accuracy", "empty_false_positive_pixels",
+        "iou", "dice", "per_image_dice", "precision", "recall",
+        "image_balanced_accuracy", "empty_false_positive_pixels",
     }  # fmt: skip
     assert set(saved["trivial"]) == set(saved["metrics"])
     assert set(saved["trivial_predictors"]) == {"all_background", "all_foreground"}
@@ -120,6 +121,29 @@ def test_threshold_moves_the_masks(finished):
     (run / "evaluation.json").write_bytes(kept)
     loose, strict = (sum(row["predicted_pixels"] for row in each["per_image"]) for each in (result, strict))
     assert loose > strict
+
+
+def test_borders_are_compared_where_asked(finished, tmp_path):
+    run, _, plain = finished
+    assert "hausdorff_95" not in plain["metrics"], "they cost time and are asked for"
+    in_pixels, in_mm = (shutil.copytree(run, tmp_path / name) for name in ("in_pixels", "in_mm"))
+    text = (run / "recipe.yaml").read_text()
+    assert "surface: false" in text
+    assert "spacing: null" in text
+    text = text.replace("surface: false", "surface: true").replace("spacing: null", "spacing: [0.5, 0.5]")
+    (in_mm / "recipe.yaml").write_text(text)
+    result, spaced = evaluate(in_pixels, surface=True), evaluate(in_mm)
+    for name in ("boundary_iou", "hausdorff_95"):
+        assert result["metrics"][name]["low"] <= result["metrics"][name]["value"] <= result["metrics"][name]["high"]
+    distance = result["metrics"]["hausdorff_95"]["value"]
+    assert spaced["metrics"]["hausdorff_95"]["value"] == pytest.approx(distance / 2)
+    assert distance == pytest.approx(np.mean([r["hausdorff_95"] for r in result["per_image"] if r["true_pixels"]]))
+    background, foreground = result["trivial_predictors"].values()
+    assert result["trivial"]["hausdorff_95"] == min(background["hausdorff_95"], foreground["hausdorff_95"])
+    assert result["trivial"]["boundary_iou"] == max(background["boundary_iou"], foreground["boundary_iou"])
+    assert "hausdorff 95" in (in_pixels / "report.html").read_text()
+    saved = json.loads((in_pixels / "evaluation.json").read_text())["per_image"]
+    assert {row["hausdorff_95"] for row in saved if not row["true_pixels"]} == {None}
 
 
 def test_progress_is_plain_lines_without_a_terminal(finished):

@@ -131,21 +131,27 @@ def intervals(
 
     Resamplings in which a metric is not defined (no empty image was drawn) are left out for it.
     """
-    table, rng = _table(counts), np.random.default_rng(seed)
-    n = len(table)
-    draws = np.concatenate(
+    draws = resampled_sums(_table(counts), resamplings=resamplings, seed=seed)
+    return {name: interval(values, confidence) for name, values in _from_sums(draws, class_names).items()}
+
+
+def resampled_sums(table: np.ndarray, *, resamplings: int, seed: int = 0) -> np.ndarray:
+    """`(resamplings, m)` sums over images drawn with replacement, from one row of `(n, m)` for each image."""
+    n, rng = len(table), np.random.default_rng(seed)
+    return np.concatenate(
         [  # in pieces, because resamplings × images can be large
             rng.multinomial(n, np.full(n, 1 / n), size=min(100, resamplings - start)) @ table
             for start in range(0, resamplings, 100)
         ]
     )
+
+
+def interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Percentile interval of the values of resamplings, of those that are defined; NaN if none is."""
     tail = 100 * (1 - confidence) / 2
-    result = {}
-    for name, values in _from_sums(draws, class_names).items():
-        defined = values[np.isfinite(values)]
-        low, high = np.percentile(defined, [tail, 100 - tail]) if len(defined) else (np.nan, np.nan)
-        result[name] = (float(low), float(high))
-    return result
+    defined = values[np.isfinite(values)]
+    low, high = np.percentile(defined, [tail, 100 - tail]) if len(defined) else (np.nan, np.nan)
+    return float(low), float(high)
 
 
 def _table(counts: Counts) -> np.ndarray:
@@ -168,12 +174,12 @@ def _from_sums(sums: np.ndarray, class_names: Sequence[str]) -> dict[str, np.nda
     positives, found, empties, left, false_pixels, dice, seen = sums[:, 6 * classes :].T
     iou = _ratio(shown[0], shown[1] + shown[2] - shown[0])
     values = {
-        "iou": _mean(iou),
-        "dice": _mean(_ratio(2 * shown[0], shown[1] + shown[2])),
+        "iou": mean(iou),
+        "dice": mean(_ratio(2 * shown[0], shown[1] + shown[2])),
         "per_image_dice": _ratio(dice, seen),
-        "precision": _mean(_ratio(overlap, predicted)),
-        "recall": _mean(_ratio(overlap, true)),
-        "image_balanced_accuracy": _mean(np.stack([_ratio(found, positives), _ratio(left, empties)], axis=1)),
+        "precision": mean(_ratio(overlap, predicted)),
+        "recall": mean(_ratio(overlap, true)),
+        "image_balanced_accuracy": mean(np.stack([_ratio(found, positives), _ratio(left, empties)], axis=1)),
         "empty_false_positive_pixels": _ratio(false_pixels, empties),
     }
     if classes > 1:
@@ -185,7 +191,7 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
 
 
-def _mean(values: np.ndarray) -> np.ndarray:
+def mean(values: np.ndarray) -> np.ndarray:
     """`(m,)` means of the defined entries of each row; NaN where none is."""
     defined = np.isfinite(values)
     return _ratio(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1))

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from kerazoo.compose import without_aux
-from kerazoo.inference import scores
+from kerazoo.inference import borders, scores
 from kerazoo.inference.decision import DecisionRule, mask_logits, probabilities
 from kerazoo.training.build import make_batches, plain_data_errors
 from kerazoo.training.callbacks import read_state
@@ -16,6 +16,8 @@ from kerazoo.training.run import SPLITS, load_model, open_source, read_run, read
 
 if TYPE_CHECKING:
     from kerazoo.data.source import Source
+
+_LESS_IS_BETTER = ("empty_false_positive_pixels", "hausdorff_95")
 
 
 def evaluate(
@@ -25,6 +27,7 @@ def evaluate(
     *,
     threshold: float | None = None,
     checkpoint: str | None = None,
+    surface: bool | None = None,
     console: Any = None,
 ) -> dict[str, Any]:
     """Measure a run on one split, and write evaluation.json, the curves, the gallery and the report.
@@ -38,13 +41,15 @@ def evaluate(
         data: Directory of the data or a `Source`; None takes the place the run was trained from.
         threshold: `pixel_threshold` of `kerazoo.inference.DecisionRule`; None takes the recipe's.
         checkpoint: "best" or "last"; None takes the recipe's.
+        surface: Whether to compare borders too, `boundary_iou` and `hausdorff_95` (in mm if the recipe has
+            `evaluation.spacing`, else in pixels); None takes the recipe's.
         console: A `rich.console.Console` to print the table on, or None.
 
     Returns: A dict with `split`, `checkpoint`, `epoch`, `threshold`, `image_size`, `images`, `foreground_images` and
         `vanished_foreground` (at this size), `class_names`; `metrics`: name to `value`, `low`, `high` (bounds only if
         the recipe asks for intervals); `trivial`: name to the better value of the predictors in `trivial_predictors`,
         which holds each one's metrics; `per_image`: rows of `id`, `true_pixels`, `predicted_pixels`,
-        `false_positives`, `false_negatives`, `dice`, the worst first.
+        `false_positives`, `false_negatives`, `dice`, with `surface` also its two metrics, the worst first.
 
     Raises:
         FileNotFoundError: The directory is not a run, or has no checkpoint yet, or the data are gone.
@@ -58,11 +63,12 @@ def evaluate(
     if not 0 < threshold < 1:
         raise ValueError(f"`threshold` is a probability between 0 and 1; received {threshold}.")
     checkpoint = recipe.evaluation.checkpoint if checkpoint is None else checkpoint
+    surface = recipe.evaluation.surface if surface is None else surface
     model = without_aux(load_model(run, checkpoint))
     epoch = len(read_state(run / "checkpoints" / f"{checkpoint}.keras")["rows"])
     source = open_source(recipe, facts["data"] if data is None else data)
     samples = read_split(run, source)[split]
-    counts = _count(recipe, model, samples, channels=facts["channels"], threshold=threshold)
+    counts, edges = _count(recipe, model, samples, channels=facts["channels"], threshold=threshold, surface=surface)
     vanished = int((samples.foreground & ~counts.foreground).sum())
     result = {
         "split": split,
@@ -74,8 +80,8 @@ def evaluate(
         "foreground_images": int(counts.foreground.sum()),
         "vanished_foreground": vanished,
         "class_names": list(source.class_names),
-        **_summary(recipe, counts, foreground_names(source.class_names, source.num_classes)),
-        "per_image": _rows(samples.ids, counts),
+        **_summary(recipe, counts, edges, foreground_names(source.class_names, source.num_classes)),
+        "per_image": _rows(samples.ids, counts, edges),
     }
     write_json(run / "evaluation.json", result)
     _draw(recipe, run, model, samples, counts, channels=facts["channels"], threshold=threshold)
@@ -138,26 +144,38 @@ def _predict(recipe: Any, model: Any, samples: "Source", *, channels: int, thres
             yield images, np.asarray(truth), keras.ops.convert_to_numpy(masks), keras.ops.convert_to_numpy(probability)
 
 
-def _count(recipe: Any, model: Any, samples: "Source", *, channels: int, threshold: float) -> scores.Counts:
+def _count(
+    recipe: Any, model: Any, samples: "Source", *, channels: int, threshold: float, surface: bool
+) -> tuple[scores.Counts, np.ndarray | None]:
+    """Pixels of each image, and what `borders.measure` says of it if `surface`."""
     kinds = {"num_classes": samples.num_classes, "ignore_class": samples.ignore_class}
-    batches = _predict(recipe, model, samples, channels=channels, threshold=threshold)
-    return scores.concatenate([scores.count(truth, masks, **kinds) for _, truth, masks, _ in batches])
+    counts, edges = [], []
+    for _, truth, masks, _ in _predict(recipe, model, samples, channels=channels, threshold=threshold):
+        counts.append(scores.count(truth, masks, **kinds))
+        if surface:
+            edges.append(borders.measure(truth, masks, spacing=recipe.evaluation.spacing, **kinds))
+    return scores.concatenate(counts), np.concatenate(edges) if surface else None
 
 
-def _summary(recipe: Any, counts: scores.Counts, names: tuple[str, ...]) -> dict[str, Any]:
+def _summary(recipe: Any, counts: scores.Counts, edges: np.ndarray | None, names: tuple[str, ...]) -> dict[str, Any]:
     """Metrics with intervals, and the trivial predictors'."""
     settings = recipe.evaluation
-    measured = {name: {"value": value} for name, value in scores.metrics(counts, names).items()}
-    if settings.bootstrap:
-        bounds = scores.intervals(counts, names, resamplings=settings.bootstrap, confidence=settings.confidence)
-        for name, (low, high) in bounds.items():
-            measured[name] |= {"low": low, "high": high}
+    values = scores.metrics(counts, names)
     predictors = {name: scores.metrics(trivial, names) for name, trivial in scores.trivial(counts).items()}
+    resample = {"resamplings": settings.bootstrap, "confidence": settings.confidence}
+    bounds = scores.intervals(counts, names, **resample) if settings.bootstrap else {}
+    if edges is not None:
+        values |= borders.metrics(edges[:, 0])
+        bounds |= borders.intervals(edges[:, 0], **resample) if settings.bootstrap else {}
+        for name, trivial in borders.trivial(edges, counts).items():
+            predictors[name] |= borders.metrics(trivial)
+    measured = {name: {"value": value} for name, value in values.items()}
+    for name, (low, high) in bounds.items():
+        measured[name] |= {"low": low, "high": high}
     better = {}
     for name in measured:
-        values = [values[name] for values in predictors.values() if not np.isnan(values[name])]
-        least = name == "empty_false_positive_pixels"
-        better[name] = (min(values) if least else max(values)) if values else float("nan")
+        defined = [of_one[name] for of_one in predictors.values() if not np.isnan(of_one[name])]
+        better[name] = (min(defined) if name in _LESS_IS_BETTER else max(defined)) if defined else float("nan")
     return {
         "metrics": measured,
         "trivial": better,
@@ -167,15 +185,20 @@ def _summary(recipe: Any, counts: scores.Counts, names: tuple[str, ...]) -> dict
     }
 
 
-def _rows(ids: list[str], counts: scores.Counts) -> list[dict[str, Any]]:
-    columns = {
+def _rows(ids: list[str], counts: scores.Counts, edges: np.ndarray | None) -> list[dict[str, Any]]:
+    pixels = {
         "true_pixels": counts.true.sum(axis=1),
         "predicted_pixels": counts.predicted.sum(axis=1),
         "false_positives": counts.false_positives,
         "false_negatives": counts.false_negatives,
     }
+    shares = {"dice": counts.dice} | (borders.per_image(edges[:, 0]) if edges is not None else {})
     return [
-        {"id": ids[i], **{name: int(values[i]) for name, values in columns.items()}, "dice": float(counts.dice[i])}
+        {
+            "id": ids[i],
+            **{name: int(values[i]) for name, values in pixels.items()},
+            **{name: float(values[i]) for name, values in shares.items()},
+        }
         for i in _worst_first(counts)
     ]
 
