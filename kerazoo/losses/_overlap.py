@@ -39,8 +39,16 @@ def regions(labels: Labels, logits: Tensor, *, background: bool = False) -> Regi
     probs = ops.sigmoid(logits) if alone else probabilities(logits)[..., first:]
     valid = ops.expand_dims(ops.cast(labels.valid, logits.dtype), -1)
     target, probs = one_hot(labels, logits.dtype)[..., first:], probs * valid
-    sums = [ops.sum(x, axis=labels.space) for x in (probs * target, target, probs, valid)]
-    return Regions(*sums)
+    return Regions(*(sum_of_pixels(x) for x in (probs * target, target, probs, valid)))
+
+
+def sum_of_pixels(x: Tensor) -> Tensor:
+    """`(B, F)` sums of `(B, ..., F)` over the pixels.
+
+    Pixels are last when they are summed: only there does TensorFlow add in a tree. Elsewhere it adds one after another,
+    which at a megapixel leaves a float32 with three digits.
+    """
+    return ops.sum(ops.moveaxis(x, -1, 1), axis=tuple(range(2, len(x.shape))))
 
 
 def probabilities(logits: Tensor) -> Tensor:

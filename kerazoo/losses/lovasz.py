@@ -11,7 +11,7 @@ from keras import ops
 
 from kerazoo.labels import Labels, one_hot
 from kerazoo.losses._base import Loss
-from kerazoo.losses._overlap import Empty, check_empty, over_classes, probabilities, regions
+from kerazoo.losses._overlap import Empty, check_empty, over_classes, probabilities, regions, sum_of_pixels
 from kerazoo.types import Tensor
 
 
@@ -62,7 +62,7 @@ class Lovasz(Loss):
         errors = ops.take_along_axis(errors, order, axis=1)
         rises = ops.stop_gradient(_jaccard_rises(ops.take_along_axis(truth, order, axis=1)))
         sizes = regions(labels, logits)
-        costs = ops.where(sizes.truth > 0, ops.sum(errors * rises, axis=1), errors[:, 0])
+        costs = ops.where(sizes.truth > 0, sum_of_pixels(errors * rises), errors[:, 0])
         return over_classes(costs, sizes, self.empty)
 
     def get_config(self) -> dict[str, Any]:
