@@ -11,7 +11,9 @@ from kerazoo.data import sources as sources
 from kerazoo.data import weights as weights
 from kerazoo.data.concat import concat as concat
 from kerazoo.data.images import read_image as read_image
+from kerazoo.data.pipeline import connect as connect
 from kerazoo.data.pipeline import pipeline as pipeline  # the function, which hides its module
+from kerazoo.data.pipeline import serve as serve
 from kerazoo.data.prepare import prepare as prepare
 from kerazoo.data.sample import Sample as Sample
 from kerazoo.data.source import Source as Source
@@ -28,11 +30,13 @@ __all__ = [
     "Source",
     "augment",
     "concat",
+    "connect",
     "pipeline",
     "prepare",
     "read_image",
     "sampling",
     "save_split",
+    "serve",
     "sources",
     "verify",
     "weights",

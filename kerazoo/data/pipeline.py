@@ -4,6 +4,7 @@ The order of an epoch and the seeds of its augmentation are drawn in NumPy from 
 same for any number of workers. TensorFlow is imported when a pipeline is made, also where Keras runs on JAX or PyTorch.
 """
 
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerazoo.data.loading import Loader, Weigher
-from kerazoo.data.sampling import Draw, Order, audit_order, strata
+from kerazoo.data.sampling import Draw, Order, Turn, audit_order, strata
 from kerazoo.data.source import Source
 from kerazoo.types import AUX_PREFIX
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 HEADS = ("mask", "label")
+_ABOUT = "kerazoo-about"  # under which a service says how many batches and epochs it has
 
 
 def pipeline(
@@ -123,8 +125,8 @@ def pipeline(
     labels = None if masks else tf.constant(source.labels, tf.float32)
 
     @tf.autograph.experimental.do_not_convert
-    def epoch(_: Any) -> Any:
-        index, seeds = tf.numpy_function(draw, [], (tf.int64, tf.int64), stateful=True)
+    def epoch(*number: Any) -> Any:
+        index, seeds = tf.numpy_function(draw, number, (tf.int64, tf.int64), stateful=True)
         return tf.data.Dataset.from_tensor_slices(
             (tf.ensure_shape(index, [len(draw)]), tf.ensure_shape(seeds, [len(draw)]))
         )
@@ -154,17 +156,131 @@ def pipeline(
 
     threads = tf.data.AUTOTUNE if workers is None else workers
     whole = drop_remainder or len(draw) % batch_size == 0  # a batch dimension that is known
-    dataset = (
-        tf.data.Dataset.from_tensors(0)
-        .flat_map(epoch)
-        .apply(tf.data.experimental.assert_cardinality(len(draw)))
-        .map(decode, num_parallel_calls=threads, deterministic=True)
-        .batch(batch_size, drop_remainder=whole)
-        .map(finish, num_parallel_calls=threads, deterministic=True)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+
+    def at_epoch(*number: int) -> Any:
+        """The batches of an epoch, or, without a number, of the one whose turn it is."""
+        start = tf.data.Dataset.from_tensors(tuple(map(tf.constant, number)) or (0,))
+        return (
+            start.flat_map(epoch if number else lambda _: epoch())
+            .apply(tf.data.experimental.assert_cardinality(len(draw)))
+            .map(decode, num_parallel_calls=threads, deterministic=True)
+            .batch(batch_size, drop_remainder=whole)
+            .map(finish, num_parallel_calls=threads, deterministic=True)
+            .prefetch(tf.data.AUTOTUNE)
+        )
+
+    dataset = at_epoch()
     dataset.draw = draw  # pyright: ignore[reportAttributeAccessIssue]  # for PinEpoch
+    dataset.at_epoch = at_epoch  # pyright: ignore[reportAttributeAccessIssue]  # for serve
     return dataset
+
+
+class Service:
+    """An input worker: this process makes batches for others; `serve` starts it.
+
+    Attributes:
+        address: "host:port", what `connect` takes.
+    """
+
+    def __init__(self, dataset: Any, *, epochs: int, host: str, port: int):
+        import tensorflow as tf
+
+        service = tf.data.experimental.service
+        self._dispatcher = service.DispatchServer(service.DispatcherConfig(port=port))
+        protocol, _, local = self._dispatcher.target.partition("://")
+        self.address = f"{host}:{local.rpartition(':')[2]}"
+        self._worker = service.WorkerServer(
+            service.WorkerConfig(dispatcher_address=local, worker_address=f"{host}:%port%", protocol=protocol)
+        )
+        about = tf.data.Dataset.from_tensors((tf.constant(len(dataset), tf.int64), tf.constant(epochs, tf.int64)))
+        self._kept = [about, *(dataset.at_epoch(epoch) for epoch in range(epochs))]  # with their Python functions
+        for name, part in zip((_ABOUT, *map(_epoch_name, range(epochs))), self._kept, strict=True):
+            service.register_dataset(self._dispatcher.target, part, compression=None, dataset_id=name)
+
+    def join(self) -> None:
+        """Serve until the process is ended."""
+        self._worker.join()
+
+
+def serve(dataset: "tf.data.Dataset", *, epochs: int, host: str = "localhost", port: int = 0) -> Service:
+    """Make the batches of a pipeline in this process, for the training in another one or on another machine.
+
+    Augmentation that keeps a processor busy then takes nothing from the training. The worker of tf.data's service runs
+    in this process, and its data go out unencrypted and to whoever asks: stay within a network that you trust.
+
+        kz.data.serve(kz.data.pipeline(train, …), epochs=30, port=5050).join()        # the input worker
+        model.fit(dataset := kz.data.connect("localhost:5050"), callbacks=[kz.data.PinEpoch(dataset)], epochs=30)
+
+    Args:
+        dataset: What `pipeline` returned.
+        epochs: How many epochs can be asked for.
+        host: Name under which the other process finds this machine.
+        port: Where to listen; 0 takes one that is free.
+
+    Returns: The service, which lives as long as this object.
+
+    Raises:
+        ValueError: `dataset` does not come from `pipeline`, or `epochs` is less than 1.
+    """
+    if not hasattr(dataset, "at_epoch") or epochs < 1:
+        raise ValueError(
+            "`serve` takes what kz.data.pipeline returned, without a further map, take or repeat, and epochs >= 1; "
+            f"received {type(dataset).__name__}, epochs={epochs}."
+        )
+    return Service(dataset, epochs=epochs, host=host, port=port)
+
+
+def connect(address: str) -> "tf.data.Dataset":
+    """The batches of a `serve`d pipeline: the same as its own, epoch by epoch, also with `PinEpoch`.
+
+    Args:
+        address: "host:port" of the service.
+
+    Returns: Finite dataset that gives a new epoch each time it is iterated. Asked for an epoch that is not served, it
+        raises while iterating.
+
+    Raises:
+        ValueError: what answers at the address was not started by `serve`, or nothing does.
+    """
+    import tensorflow as tf
+
+    service = tf.data.experimental.service
+    number = tf.TensorSpec((), tf.int64)
+
+    def served(name: Any, spec: Any = None) -> Any:
+        return service.from_dataset_id("parallel_epochs", ("grpc", address), name, element_spec=spec)
+
+    host, _, port = address.rpartition(":")
+    advice = "Start one with kz.data.serve, or correct the address."
+    try:  # tf.data would try again for ever
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"No input worker answers at {address!r} ({error}). {advice}") from error
+    try:
+        batches, epochs = (int(part) for part in next(iter(served(_ABOUT, (number, number)))))
+    except tf.errors.NotFoundError as error:
+        raise ValueError(f"The service at {address!r} was not started by kz.data.serve. {advice}") from error
+    spec = served(_epoch_name(0)).element_spec
+    turn = Turn()
+
+    def name() -> bytes:
+        epoch = turn.turn()
+        if epoch >= epochs:
+            raise ValueError(f"The input worker serves {epochs} epochs, and epoch {epoch} is asked for. Serve more.")
+        return _epoch_name(epoch).encode()
+
+    @tf.autograph.experimental.do_not_convert
+    def epoch(_: Any) -> Any:
+        return served(tf.ensure_shape(tf.numpy_function(name, [], tf.string, stateful=True), []), spec)
+
+    dataset = tf.data.Dataset.from_tensors(0).flat_map(epoch).apply(tf.data.experimental.assert_cardinality(batches))
+    dataset.draw = turn  # pyright: ignore[reportAttributeAccessIssue]  # for PinEpoch
+    return dataset
+
+
+def _epoch_name(epoch: int) -> str:
+    """Under which name an epoch is registered with the service."""
+    return f"kerazoo-epoch-{epoch}"
 
 
 def _targets(outputs: Any) -> str | tuple[str, ...]:

@@ -14,7 +14,7 @@ from kerazoo.data.source import Source
 SAMPLERS = ("natural", "under", "over")
 BALANCES = ("foreground", "classes")
 
-__all__ = ["BALANCES", "SAMPLERS", "Audit", "Draw", "Order", "audit", "audit_order", "strata"]
+__all__ = ["BALANCES", "SAMPLERS", "Audit", "Draw", "Order", "Turn", "audit", "audit_order", "strata"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,10 +122,24 @@ class Order:
         return np.random.default_rng([self.seed, epoch, 1])
 
 
-class Draw:
-    """Gives the order of one epoch after the other, or of the epoch to which it is pinned.
+class Turn:
+    """Counts epochs, one for each iterator, unless it is pinned to one.
 
     Backends differ in how many iterators `fit` opens; `PinEpoch` says which epoch it is.
+    """
+
+    def __init__(self):
+        self.next = 0
+        self.pinned: int | None = None
+
+    def turn(self) -> int:
+        """The epoch whose turn it is: the pinned one, else the next."""
+        self.next += 1
+        return self.next - 1 if self.pinned is None else self.pinned
+
+
+class Draw(Turn):
+    """Gives the order of one epoch after the other, or of the epoch to which it is pinned.
 
     Args:
         order: Epoch to what is drawn.
@@ -133,9 +147,8 @@ class Draw:
     """
 
     def __init__(self, order: Order, *, skip: int = 0):
+        super().__init__()
         self.order, self.skip = order, skip
-        self.next = 0
-        self.pinned: int | None = None
 
     def __len__(self) -> int:
         return len(self.order) - self.skip
@@ -144,11 +157,6 @@ class Draw:
         """Indices and seeds of `epoch`, or of the one whose turn it is, each `(len(draw),)` int64."""
         epoch = self.turn() if epoch is None else int(epoch)
         return self.order(epoch)[self.skip :].astype(np.int64), self.order.seeds(epoch)[self.skip :]
-
-    def turn(self) -> int:
-        """The epoch whose turn it is: the pinned one, else the next."""
-        self.next += 1
-        return self.next - 1 if self.pinned is None else self.pinned
 
 
 def strata(source: Source, balance: str = "foreground") -> tuple[np.ndarray, tuple[str, ...]]:

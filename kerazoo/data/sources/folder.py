@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -124,16 +124,6 @@ def folder(
     return Source(reader)
 
 
-class _Look(NamedTuple):
-    """What one pass over a pair of files finds: the image's header, and the mask's pixels counted by id."""
-
-    shape: tuple[int, int, int]
-    counts: np.ndarray
-    turned: bool
-    alpha: bool
-    peak: int
-
-
 @dataclass(frozen=True, kw_only=True)
 class Folder:
     """A `Reader` of pairs of files; `folder` makes it and documents the fields.
@@ -220,19 +210,19 @@ class Folder:
     @cached_property
     def _facts(self) -> Facts:
         shown = np.zeros((len(self.ids), max(self.num_classes, 2)), bool)
-        for index, look in enumerate(self._looks):
-            if self.by_directory:
-                shown[index, self.directory_ids[index]] = look.counts[1] > 0
-                if look.counts[1] > 0 and self.directory_ids[index] == 0:
-                    raise DataError(self._no_directory(index), "values")
-            else:
-                shown[index] = look.counts[: shown.shape[1]] > 0
+        found = self._looks["shown"]
+        if self.by_directory:
+            homeless = np.flatnonzero(found[:, 1] & (self.directory_ids == 0))
+            if len(homeless):
+                raise DataError(self._no_directory(int(homeless[0])), "values")
+            shown[np.arange(len(shown)), self.directory_ids] = found[:, 1]
+        else:
+            shown[:] = found[:, : shown.shape[1]]
         positive = np.asarray(shown[:, 1:].any(axis=1))
         shown[:, 0] = ~positive
         labels = shown[:, 1:] if self.num_classes == 1 else shown
-        shapes = np.asarray([look.shape for look in self._looks], np.int64)
         empty = empty_among_full(self.ids, positive, self.expects_foreground)
-        return Facts(labels, shapes, (*empty, *self._oddities(), *self._dark_floats()))
+        return Facts(labels, self._looks["shape"], (*empty, *self._oddities(), *self._dark_floats()))
 
     @property
     def expects_foreground(self) -> np.ndarray | None:
@@ -270,7 +260,7 @@ class Folder:
             return self.classes
         if not self.by_directory:
             return ("foreground",) if self.asked == 1 else tuple(f"class_{k}" for k in range(1, self.asked or 2))
-        positive = [id for id, look in zip(self.ids, self._looks, strict=True) if look.counts[1] > 0]
+        positive = [self.ids[index] for index in np.flatnonzero(self._looks["shown"][:, 1]).tolist()]
         names = tuple(sorted({PurePosixPath(id).parts[0] for id in positive if "/" in id}))
         if not names or (self.asked is not None and len(names) != max(self.asked, 2) - 1):
             raise ValueError(
@@ -281,16 +271,18 @@ class Folder:
         return names
 
     @cached_property
-    def _looks(self) -> list[_Look]:
-        looks: list[_Look] = []
+    def _looks(self) -> np.ndarray:
+        """`(n,)` of what one pass over the files finds: of the image its header, of the mask which ids it shows."""
+        fields = [("shape", "<i4", (3,)), ("shown", "?", (self.rule.num_ids,)), ("odd", "?", (2,)), ("peak", "<i4")]
+        looks = np.zeros(len(self.ids), fields)
         faults: list[Exception] = []
-        for look in in_threads(self._look, range(len(self.ids))):
+        for index, look in enumerate(in_threads(self._look, range(len(self.ids)))):
             if isinstance(look, Exception):
                 faults.append(look)
             else:
-                looks.append(look)
+                looks[index] = look
         raise_all(faults, len(self.ids), f"under {self.root}")
-        peak = max(look.peak for look in looks)
+        peak = int(looks["peak"].max())
         if self.rule.threshold is not None and 0 < peak <= self.rule.threshold:
             raise ValueError(
                 f"mask_threshold={self.rule.threshold:g} leaves no foreground in any mask under {self.mask_root}: the "
@@ -298,12 +290,12 @@ class Folder:
             )
         return looks
 
-    def _look(self, index: int) -> _Look | Exception:
+    def _look(self, index: int) -> tuple[Any, ...] | Exception:
         try:
             path, name = self.root / self.pairs.images[index], self.pairs.masks[index]
             header = read_header(path, exif_orientation=self.exif_orientation)
             if name is None:
-                return _Look(header.shape, np.zeros(256, np.int64), header.turned, header.alpha, 0)
+                return header.shape, False, (header.turned, header.alpha), 0
             values = self._values(name)
             if values.shape[:2] != header.shape[:2]:
                 hint = "; EXIF turns the image, and exif_orientation=False would not" if header.turned else ""
@@ -314,9 +306,9 @@ class Folder:
                     "size",
                 )
             ids = self.rule.apply(values, self.mask_root / name)
-            counts = np.bincount(ids.ravel(), minlength=256)
+            shown = np.bincount(ids.ravel(), minlength=self.rule.num_ids)[: self.rule.num_ids] > 0
             peak = 255 if values.dtype == bool and values.any() else int(values.max(initial=0))
-            return _Look(header.shape, counts, header.turned, header.alpha, peak)
+            return header.shape, shown, (header.turned, header.alpha), peak
         except (ValueError, OSError) as error:
             return error
 
@@ -330,14 +322,15 @@ class Folder:
         )
 
     def _oddities(self) -> list[tuple[int | None, str]]:
-        odd = {
-            "are turned by their EXIF orientation; see `exif_orientation`": [look.turned for look in self._looks],
-            "have an alpha channel, which is dropped": [look.alpha for look in self._looks],
-        }
+        texts = (
+            "are turned by their EXIF orientation; see `exif_orientation`",
+            "have an alpha channel, which is dropped",
+        )
+        found = [np.flatnonzero(flags).tolist() for flags in self._looks["odd"].T]
         return [
-            (None, f"{sum(flags)} images {what}. The first is {self.ids[flags.index(True)]}.")
-            for what, flags in odd.items()
-            if any(flags)
+            (None, f"{len(images)} images {text}. The first is {self.ids[images[0]]}.")
+            for text, images in zip(texts, found, strict=True)
+            if images
         ]
 
     def _dark_floats(self) -> list[tuple[int | None, str]]:
