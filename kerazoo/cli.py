@@ -136,12 +136,16 @@ def evaluate(
     split: Annotated[str, typer.Option("--split", help="Which images: train, val or test.")] = "test",
     threshold: ThresholdOption = None,
     checkpoint: CheckpointOption = None,
+    surface: Annotated[
+        bool | None,
+        typer.Option("--surface/--no-surface", help="Compare borders too; as the recipe says if not given."),
+    ] = None,
 ) -> None:
     """Measure a run on one split, with intervals, beside predictors that do not look at the image."""
     _load_keras()
     from kerazoo import training
 
-    training.evaluate(run, split, data, threshold=threshold, checkpoint=checkpoint, console=_console())
+    training.evaluate(run, split, data, threshold=threshold, checkpoint=checkpoint, surface=surface, console=_console())
 
 
 @app.command()
