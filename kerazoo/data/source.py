@@ -5,7 +5,7 @@ A file format is a `Reader`; the services are written once, in `Source`, and nee
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from os import cpu_count
 from pathlib import Path
@@ -239,6 +239,25 @@ class Source:
         if len(outside):
             self._at(int(outside[0]))
         return Source(self._reader, indices=self._indices[chosen])
+
+    def map_classes(self, mapping: Mapping[int | str, str], *, num_classes: int | None = None) -> "Source":
+        """The same samples with other classes; labels follow, and no mask is opened for it.
+
+        Args:
+            mapping: New name of a class, by its name or id. Classes of one new name are one class; "background" drops a
+                class to the background, "ignore" makes its pixels count nowhere. A class that is not named keeps its
+                name. New ids follow the order of the old ones.
+            num_classes: 1, or one more than the foreground classes; None means 1 if one is left.
+
+        Returns: The source; an image that shows nothing but what is dropped or ignored is empty. If the source had no
+            `ignore_class`, that is 255 where something is ignored.
+
+        Raises:
+            ValueError: a class is unknown (near matches are named), none is left, or `num_classes` does not fit.
+        """
+        from kerazoo.data.mapping import map_classes
+
+        return Source(map_classes(self._reader, mapping, num_classes), indices=self._indices)
 
     def split(
         self,
