@@ -183,7 +183,9 @@ def _expects_raw(model: keras.Model) -> bool:
 
 
 def _scales(model: keras.Model) -> bool:
-    """Whether a layer in front of the first kernel may scale the images."""
+    """Whether a layer in front of the first kernel, or a model of the user's own, may scale the images."""
+    if type(model).__module__.partition(".")[0] != "keras":
+        return True
     for layer in _in_order(model):
         module = type(layer).__module__.partition(".")[0]
         if isinstance(layer, keras.layers.InputLayer):

@@ -40,8 +40,7 @@ def check_names(outputs: tuple[Output, ...], found: Compiled) -> Iterator[Findin
 
 def check_activation(output: Output) -> Iterator[Finding]:
     """Logits for losses of logits, probabilities for those of probabilities, and never twice."""
-    made_by, known = output.probabilities, output.activation
-    if known == "softmax" and output.channels == 1:
+    if output.activation == "softmax" and output.channels == 1:
         yield error(
             "softmax-of-one",
             f"{output.label} is a softmax over one channel, which is 1 whatever the image.",
@@ -49,35 +48,44 @@ def check_activation(output: Output) -> Iterator[Finding]:
         )
         return
     for term in output.terms:
-        if term.logits and made_by:
-            yield error(
-                "double-activation",
-                f"{output.label} has gone through a {made_by}, and {term.name} applies its own to it: no probability "
-                "comes near 0 or 1 any more, and gradients are far too small.",
-                "Leave the activation out of the last layer"
-                + ("." if term.ours else ", or set from_logits=False in the loss."),
-            )
-        elif term.logits and known in _ONE_SIDED:
-            yield error(
-                "bounded-logits",
-                f"{output.label} ends with {known}, which cuts off logits: {term.name} needs both signs.",
-                "Leave the activation out of the last layer.",
-            )
-        elif term.logits is False and not made_by and (known is not None or _outside_of_probabilities(output)):
-            flag = "Set from_logits=True in the loss" if hasattr(term.loss, "from_logits") else "Add the activation"
-            yield error(
-                "logits-for-probabilities",
-                f"{output.label} are logits, and {term.name} takes probabilities: it clips them, and many pixels get "
-                "no gradient.",
-                f"{flag}, or use a loss of kerazoo, which takes logits.",
-            )
-        if term.softmax and output.channels == 1:
-            yield error(
-                "one-channel-softmax",
-                f"{output.label} has one channel, and {term.name} compares channels: there is nothing to learn.",
-                "Use kerazoo.losses.CrossEntropy() or keras.losses.BinaryCrossentropy(from_logits=True), or "
-                "num_classes=2.",
-            )
+        fault = _mismatch(output, term)
+        if fault is not None:
+            yield fault
+            return
+
+
+def _mismatch(output: Output, term: Term) -> Finding | None:
+    """What stands between an output and a term of its loss."""
+    made_by, known = output.probabilities, output.activation
+    if term.softmax and output.channels == 1:
+        return error(
+            "one-channel-softmax",
+            f"{output.label} has one channel, and {term.name} compares channels: there is nothing to learn.",
+            "Use kerazoo.losses.CrossEntropy() or keras.losses.BinaryCrossentropy(from_logits=True), or num_classes=2.",
+        )
+    if term.logits and made_by:
+        return error(
+            "double-activation",
+            f"{output.label} has gone through a {made_by}, and {term.name} applies its own to it: no probability comes "
+            "near 0 or 1 any more, and gradients are far too small.",
+            "Leave the activation out of the last layer"
+            + ("." if term.ours else ", or set from_logits=False in the loss."),
+        )
+    if term.logits and known in _ONE_SIDED:
+        return error(
+            "bounded-logits",
+            f"{output.label} ends with {known}, which cuts off logits: {term.name} needs both signs.",
+            "Leave the activation out of the last layer.",
+        )
+    if term.logits is False and not made_by and (known is not None or _outside_of_probabilities(output)):
+        flag = "Set from_logits=True in the loss" if hasattr(term.loss, "from_logits") else "Add the activation"
+        return error(
+            "logits-for-probabilities",
+            f"{output.label} are logits, and {term.name} takes probabilities: it clips them, and many pixels get no "
+            "gradient.",
+            f"{flag}, or use a loss of kerazoo, which takes logits.",
+        )
+    return None
 
 
 def _outside_of_probabilities(output: Output) -> bool:

@@ -1,5 +1,6 @@
 """What a model puts out and what it was compiled with, output by output."""
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -143,7 +144,8 @@ def _call(model: keras.Model, inputs: Any) -> Any:
     state = [
         [variable.value for variable in kind] for kind in (model.trainable_variables, model.non_trainable_variables)
     ]
-    outputs, _ = model.stateless_call(*state, few, training=False)
+    mode = {"training": False} if "training" in inspect.signature(model.call).parameters else {}
+    outputs, _ = model.stateless_call(*state, few, **mode)
     return outputs
 
 
@@ -154,7 +156,7 @@ def _as_float32(tensor: Any) -> np.ndarray:
 def _by_name(outputs: Any) -> dict[str, Any]:
     if isinstance(outputs, Mapping):
         return {str(name): tensor for name, tensor in outputs.items()}
-    tensors = keras.tree.flatten(outputs)
+    tensors = [] if outputs is None else keras.tree.flatten(outputs)
     return {ALONE if len(tensors) == 1 else str(place): tensor for place, tensor in enumerate(tensors)}
 
 

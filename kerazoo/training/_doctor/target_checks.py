@@ -69,9 +69,10 @@ def check_targets(output: Output, seen: Seen) -> Iterator[Finding]:
     if wrong:
         return
     of_ids = [term for term in output.terms if term.reads == "ids"]
-    outside = {finding for term in of_ids for finding in _check_ids(output, term, facts)}
-    outside |= {finding for term in output.terms for finding in _check_shares(output, term, facts)}
-    yield from outside
+    each = (_check_ids if term in of_ids else _check_shares for term in output.terms)
+    outside = [next(check(output, term, facts), None) for check, term in zip(each, output.terms, strict=True)]
+    outside = [finding for finding in outside if finding is not None]
+    yield from outside[:1]  # other terms would say the same
     if of_ids and output.is_mask and not outside:
         yield from _check_foreground(output, of_ids, facts, seen)
 
