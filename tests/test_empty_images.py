@@ -1,8 +1,10 @@
 """docs/empty_images.csv holds what losses and metrics say about empty images, and what the page says of it is true."""
 
+import importlib.util
 import math
 
 import empty_record
+import numpy as np
 import pytest
 
 import kerazoo as kz
@@ -88,3 +90,14 @@ def test_policies_of_metrics(measured, name):
     alone, marred = "the object; nothing", "the object; 64 px"
     assert of("all", "skip").value("object; empty", marred) < of("all", "skip").value("object; empty", alone) == 1
     assert of("non_empty", "skip").value("object; empty", marred) == 1
+
+
+def test_the_picture_shows_the_derivation():
+    spec = importlib.util.spec_from_file_location("penalty", empty_record.PATH.with_name("penalty.py"))
+    picture = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(picture)
+    areas, pixels = np.array([0.5, 20.0, 30_000.0]), picture.SIDE**2
+    values, slopes = picture.curve(picture.LOSSES['SoftDice(empty="penalize")'][0], areas)
+    np.testing.assert_allclose(values, np.log1p(areas) / math.log1p(pixels), rtol=1e-5)
+    np.testing.assert_allclose(slopes, 1 / ((1 + areas) * math.log1p(pixels)), rtol=5e-3)
+    assert picture.PATH.exists()
