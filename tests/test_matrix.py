@@ -21,7 +21,8 @@ import kerazoo as kz
 
 pytestmark = pytest.mark.backends
 BACKEND = keras.backend.backend()
-RECORDED = ("tensorflow", "torch")
+NOT_RECORDED = {("vgg", "jax"), ("mobilenetv3", "jax")}
+"""Encoders that the slow tests have not been run over on a backend: see what docs/decoders.md says of them."""
 SMALL = {
     "bifpn": {"width": 8, "repeats": 2},
     "deconvnet": {"fc_width": 16},
@@ -202,8 +203,9 @@ def test_what_makes_no_sense_is_refused(decoder, encoder, record_property):
 def test_the_record_of_decoders_is_complete():
     """One row for every decoder, encoder and backend, where every check passed or the combination is refused."""
     rows = RECORD.read()
-    names = itertools.product(kz.decoders.list(), ENCODERS, RECORDED)
-    assert set(names) - rows.keys() == set(), "run what tests/decoder_record.py says"
+    every = itertools.product(kz.decoders.list(), ENCODERS, ("jax", "tensorflow", "torch"))
+    missing = {key for key in every if key[1:] not in NOT_RECORDED} - rows.keys()
+    assert not missing, "run what tests/decoder_record.py says"
     for (decoder, encoder, backend), row in rows.items():
         assert list(row) == RECORD.fields
         cells = {row[check] for check in CHECKS}
