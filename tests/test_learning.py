@@ -36,7 +36,26 @@ def images_and_masks():
     [(name, "hypercolumn" if name in PYRAMIDS else "linear") for name in kz.decoders.list()]
     + [("unet", head) for head in kz.heads.list() if head != "linear"],
 )
-def test_eight_images_are_overfitted(name, head):
+def test_every_decoder_and_head_overfits_eight_images(name, head):
+    assert_overfits(name, head)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        *(kz.heads.MLF(attention=attention) for attention in (None, "eca", "cbam", "scse")),
+        *(kz.heads.MLF(stride=stride) for stride in (2, 4)),
+        kz.heads.MLF(fuse="concat"),
+        kz.heads.Hypercolumn(fuse="concat"),
+        kz.heads.Hypercolumn(stride=2),
+    ],
+    ids=str,
+)
+def test_every_variant_of_a_head_overfits_eight_images(head):
+    assert_overfits("unet", head)
+
+
+def assert_overfits(name, head):
     images, masks = images_and_masks()
     empty = ~(masks > 0).any((1, 2))
     assert empty.sum() == 4
