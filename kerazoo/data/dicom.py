@@ -10,6 +10,7 @@ import math
 import os
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -29,7 +30,8 @@ _HEAD = 2048  # the transfer syntax lies in these first bytes, among the first f
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 _SHAPE = ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation")
-_PIXELS = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PlanarConfiguration", "PixelData")
+_BITS = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
+_PIXELS = ("PlanarConfiguration", "PixelData")
 _LEVELS = ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence")
 _VIEW = ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence")
 _PERSON = ("PatientID", "PatientName")
@@ -56,10 +58,14 @@ class DicomHeader(NamedTuple):
     Attributes:
         shape: Height, width and channels that `read_dicom` gives.
         bits: Bits of a stored value.
+        signed: Stored values may be negative.
+        inverted: The least value is white.
     """
 
     shape: tuple[int, int, int]
     bits: int
+    signed: bool
+    inverted: bool
 
 
 def read_dicom(path: str | Path, *, window: Window = "header", bits: int | None = None) -> np.ndarray:
@@ -87,24 +93,8 @@ def read_dicom(path: str | Path, *, window: Window = "header", bits: int | None 
     check_window(window, WINDOWS)
     if bits not in (None, 8, 16):
         raise ValueError(f"`bits` must be 8, 16 or None, received bits={bits!r}.")
-    data = _open(path, (*_SHAPE, *_PIXELS, *_LEVELS, *_VIEW), pixels=True)
-    header = _header(data, path)
-    stored = _decode(data, header, path)
-    steps = 255 if (bits or (8 if header.bits <= 8 else 16)) == 8 else 65535
-    if header.shape[2] == 3:
-        return stored if steps == 255 else stored.astype(np.uint16) * 257
-    low, high = (-(1 << header.bits - 1), (1 << header.bits - 1) - 1) if _signed(data) else (0, (1 << header.bits) - 1)
-    unused = 8 * stored.dtype.itemsize - header.bits
-    stored = stored << unused >> unused  # overlays of old files lie in the bits above; the shift keeps the sign
-    try:
-        with np.errstate(all="ignore"):
-            levels = _levels(data, np.arange(low, high + 1), stored, window)
-    except Exception as error:  # pydicom raises whatever a damaged table or number leads to
-        raise _damaged(path, "its rescaling or window is", error) from None
-    if data.PhotometricInterpretation == "MONOCHROME1":
-        levels = 1 - levels
-    table = np.rint(levels * steps).astype(np.uint8 if steps == 255 else np.uint16)
-    return table[stored.astype(np.int64) - low][..., np.newaxis]
+    with _Unquoted():
+        return _image(path, window, bits)
 
 
 def read_dicom_header(path: str | Path) -> DicomHeader:
@@ -114,7 +104,8 @@ def read_dicom_header(path: str | Path) -> DicomHeader:
         FileNotFoundError: there is no such file.
         DataError: as `read_dicom`, for what can be known without pixels.
     """
-    return _header(_open(path, (*_SHAPE, "BitsAllocated", "BitsStored", "HighBit")), path)
+    with _Unquoted():
+        return _header(_open(path, (*_SHAPE, *_BITS)), path)
 
 
 def read_person(path: str | Path) -> tuple[bytes, tuple[bytes, ...]]:
@@ -124,13 +115,63 @@ def read_person(path: str | Path) -> tuple[bytes, tuple[bytes, ...]]:
         FileNotFoundError: there is no such file.
         DataError: the file is no DICOM.
     """
-    data = _open(path, _PERSON)
+    with _Unquoted():
+        data = _open(path, _PERSON)
     raw = []
     for name in _PERSON:
         value = data.get_item(name).value if name in data else None
         raw.append(value.strip(b" \0").lower() if isinstance(value, bytes) else b"")
     words = raw[1].replace(b"^", b" ").replace(b"=", b" ").split()
     return raw[0], tuple(word for word in (raw[0], *words) if len(word) > 2)
+
+
+def _image(path: str | Path, window: Window, bits: int | None) -> np.ndarray:
+    """See `read_dicom`."""
+    data = _open(path, (*_SHAPE, *_BITS, *_PIXELS, *_LEVELS, *_VIEW), pixels=True)
+    header = _header(data, path)
+    stored = _decode(data, header, path)
+    steps = 255 if (bits or (8 if header.bits <= 8 else 16)) == 8 else 65535
+    if header.shape[2] == 3:
+        return stored if steps == 255 else stored.astype(np.uint16) * 257
+    low = -(1 << header.bits - 1) if header.signed else 0
+    unused = 8 * stored.dtype.itemsize - header.bits
+    stored = stored << unused >> unused  # overlays of old files lie in the bits above; the shift keeps the sign
+    try:
+        with np.errstate(all="ignore"):
+            levels = _levels(data, np.arange(low, low + (1 << header.bits)), stored, window)
+    except Exception as error:  # pydicom raises whatever a damaged table or number leads to
+        raise _damaged(path, "its rescaling or window is", error) from None
+    table = np.rint((1 - levels if header.inverted else levels) * steps).astype(np.uint8 if steps == 255 else np.uint16)
+    return table[stored.astype(np.int64) - low][..., np.newaxis]
+
+
+class _Unquoted:
+    """While it is entered, in whatever threads, pydicom does not validate values: its warnings and logs quote them.
+
+    In a damaged file any element may hold the patient's name. The setting is pydicom's own, for the whole process; it
+    is put back when the last thread leaves.
+    """
+
+    _lock = Lock()
+    _inside = 0
+    _before: Any = None
+
+    def __enter__(self) -> None:
+        from pydicom import config
+
+        with self._lock:
+            if not _Unquoted._inside:
+                _Unquoted._before = config.settings.reading_validation_mode
+                config.settings.reading_validation_mode = config.IGNORE
+            _Unquoted._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        from pydicom import config
+
+        with self._lock:
+            _Unquoted._inside -= 1
+            if not _Unquoted._inside:
+                config.settings.reading_validation_mode = _Unquoted._before
 
 
 class _Clipped:
@@ -183,6 +224,7 @@ def _header(data: Any, path: str | Path) -> DicomHeader:
         frames = int(data.get("NumberOfFrames") or 1)
         allocated, stored = int(data.get("BitsAllocated") or 0), int(data.get("BitsStored") or 0)
         high_bit = int(data.get("HighBit", stored - 1))
+        signed = bool(int(data.get("PixelRepresentation") or 0))
         photometric = str(data.get("PhotometricInterpretation", ""))
     except Exception as error:
         raise _damaged(path, "the description of its image is", error) from None
@@ -211,7 +253,7 @@ def _header(data: Any, path: str | Path) -> DicomHeader:
             f"{path} stores {stored} bits in {allocated}, the highest being bit {high_bit}; up to 8 in 8 or up to 16 "
             f"in 16 are read, from bit 0 on, and 8 in 8 for colour. Convert it."
         )
-    return DicomHeader((rows, columns, samples), stored)
+    return DicomHeader((rows, columns, samples), stored, signed, photometric == _GREY[0])
 
 
 def _decode(data: Any, header: DicomHeader, path: str | Path) -> np.ndarray:
@@ -220,9 +262,11 @@ def _decode(data: Any, header: DicomHeader, path: str | Path) -> np.ndarray:
     from pydicom.pixels.utils import pixel_array
 
     rows, columns, samples = header.shape
-    syntax = str(getattr(data.file_meta, "TransferSyntaxUID", ""))
-    value = data.get("PixelData")
-    if not value:
+    try:
+        syntax, value = str(getattr(data.file_meta, "TransferSyntaxUID", "")), data.get("PixelData")
+    except Exception as error:
+        raise _damaged(path, "its pixel data are", error) from None
+    if not isinstance(value, bytes) or not value:
         raise DataError(f"{path} has no pixel data. Restore it or leave it out.")
     if syntax not in _PLAIN and syntax not in _PLUGINS:
         raise DataError(
@@ -299,10 +343,6 @@ def _levels(data: Any, values: np.ndarray, stored: np.ndarray, window: Window) -
 
 def _first(value: Any) -> float:
     return float(value[0] if hasattr(value, "__getitem__") else value)
-
-
-def _signed(data: Any) -> bool:
-    return bool(data.get("PixelRepresentation"))
 
 
 def _known_name(syntax: str) -> str:

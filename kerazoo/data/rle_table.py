@@ -114,8 +114,9 @@ def read_table(path: str | Path) -> RleTable:
     packed = pack(ids())
     table, blank = np.frombuffer(rows, np.int64).reshape(-1, 3), np.frombuffer(empty, np.uint8)
     order = np.argsort(packed, kind="stable")
-    unique, first = np.unique(packed[order], return_index=True)
-    if not faults and len(unique):
+    packed = packed[order]
+    first = np.flatnonzero(np.append(np.ones(min(1, len(packed)), bool), packed[1:] != packed[:-1]))
+    if not faults and len(first):
         blanks = np.add.reduceat(blank[order].astype(np.int64), first)
         both = np.flatnonzero((blanks > 0) & (blanks < np.diff(first, append=len(order))))
         for place in both.tolist():
@@ -123,7 +124,7 @@ def read_table(path: str | Path) -> RleTable:
             faults.append(
                 f"rows {numbers[0]} and {numbers[1]} say of one image that it has a mask and that it has none"
             )
-    if faults or not len(unique):
+    if faults or not len(first):
         listed = "\n".join(f"- {fault}" for fault in faults[:_LISTED]) or "- it has no rows"
         raise DataError(
             f"{path} is faulty in {max(1, len(faults))} places. Correct it. The first:\n{listed}", "annotation"
@@ -131,7 +132,7 @@ def read_table(path: str | Path) -> RleTable:
     return RleTable(
         path=path,
         stat=(stat.st_size, stat.st_mtime_ns),
-        ids=unique,
+        ids=packed[first],
         first=np.append(first, len(order)),
         rows=table[order],
         foreground=np.asarray(blanks == 0),

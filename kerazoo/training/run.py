@@ -57,8 +57,9 @@ def open_source(recipe: Recipe, data: "str | Path | Source | None") -> "Source":
         raise ValueError(f"The source {part.name!r} makes its own images and reads no files; leave --data out.")
     if data is None:
         return function(**options)
-    if options.get("masks") is not None:
-        options["masks"] = Path(data) / options["masks"]
+    for name in ("masks", "csv"):  # which lie in the directory, or beside it
+        if options.get(name) is not None:
+            options[name] = Path(data) / options[name]
     return function(Path(data), **options)
 
 

@@ -68,30 +68,31 @@ def siim(
     if bits not in (None, 8, 16):
         raise ValueError(f"`bits` must be 8, 16 or None, received bits={bits!r}.")
     root, excluded = directory(root, "root"), read_ids(exclude, "exclude")
-    table = read_table(csv)
     stems, homes = _index(_files(root, suffix.lower()))
     if not len(stems):
         raise FileNotFoundError(f"No file under {root} ends in suffix={suffix!r}. Correct `root` or `suffix`.")
-    order = np.argsort(stems, kind="stable")
-    stems, homes = stems[order], homes[order]
-    kept = ~np.isin(stems, pack(sorted(excluded)))
-    stems, homes = stems[kept], homes[kept]
-    twice = np.flatnonzero(stems[1:] == stems[:-1])
+    table = read_table(csv)
+    order = np.argsort(stems, kind="stable").astype(np.int32)  # homes stay as they are: a million of them are heavy
+    stems = stems[order]
+    kept = ~np.isin(stems, pack(sorted(excluded))) if excluded else np.ones(len(stems), bool)
+    twice = np.flatnonzero((stems[1:] == stems[:-1]) & kept[1:])
     if len(twice):
-        first = int(twice[0])
+        first, second = (_path(homes[order[k]], stems[k]) for k in (twice[0], twice[0] + 1))
         raise DataError(
-            f"{len(twice)} ids are names of two images under {root}. The first are {_path(homes, stems, first)} and "
-            f"{_path(homes, stems, first + 1)}; rename or remove one, or name the id in `exclude`."
+            f"{len(twice)} ids are names of two images under {root}. The first are {first} and {second}; rename or "
+            "remove one, or name the id in `exclude`."
         )
     place = table.find(stems)
+    rowless = kept & (place < 0)
+    kept &= place >= 0
     lost = [
         (id, f"{id}: {table.path} names it, and there is no such image.") for id in _without(table, stems, excluded)
     ]
-    lost += [(id, f"{id}: it is an image that {table.path} does not name.") for id in Names(stems[place < 0])]
-    if not (place >= 0).any():
+    lost += [(id, f"{id}: it is an image that {table.path} does not name.") for id in Names(stems[rowless])]
+    if not kept.any():
         raise DataError(f"No ImageId of {table.path} is the name of an image under {root}. Correct `root` or `csv`.")
     if lost and missing == "error":
-        rows = len(lost) - int((place < 0).sum())
+        rows = len(lost) - int(rowless.sum())
         raise MissingError(
             f"{rows} ids of {table.path} have no image under {root}, and {len(lost) - rows} images have no row. The "
             f'first is {lost[0][0]}. Restore them, name them with `exclude`, or pass missing="skip".',
@@ -101,9 +102,10 @@ def siim(
         Siim(
             root=root,
             table=table,
-            stems=stems[place >= 0],
-            homes=homes[place >= 0],
-            place=place[place >= 0],
+            stems=stems[kept],
+            homes=homes,
+            home=order[kept],
+            place=place[kept].astype(np.int32),
             window=window,
             bits=bits,
             lost=tuple(text for _, text in lost),
@@ -120,7 +122,8 @@ class Siim:
         root: Directory of the images.
         table: The rows of the CSV.
         stems: `(n,)` ids as bytes, sorted.
-        homes: `(n,)` directory under `root` and suffix of each file, with a NUL between them.
+        homes: Directory under `root` and suffix of files, with a NUL between them.
+        home: `(n,)` int32: which of `homes` is each image's.
         place: `(n,)` place of each id in the table.
         window: Intensities that become black and white.
         bits: Of image values, or None.
@@ -132,6 +135,7 @@ class Siim:
     table: RleTable
     stems: np.ndarray
     homes: np.ndarray
+    home: np.ndarray
     place: np.ndarray
     window: Window
     bits: int | None
@@ -167,7 +171,7 @@ class Siim:
 
     def path(self, index: int) -> Path:
         """The file of an image."""
-        return self.root / _path(self.homes, self.stems, index)
+        return self.root / _path(self.homes[self.home[index]], self.stems[index])
 
     def fingerprint(self, index: int) -> str:
         """See `Reader`."""
@@ -189,7 +193,10 @@ class Siim:
                     "name or id, which would appear in errors and reports. Rename the files, and the ids in the CSV.",
                 )
             )
-        return Facts(labels, lambda: self._shapes, tuple(warnings))
+        return Facts(labels, self._all_shapes, tuple(warnings))
+
+    def _all_shapes(self) -> np.ndarray:
+        return self._shapes
 
     @cached_property
     def _shapes(self) -> np.ndarray:
@@ -226,7 +233,7 @@ class Siim:
             words = read_person(self.path(index))[1]
         except (ValueError, OSError):
             return False  # said when the image is read
-        name = os.fsencode(_path(self.homes, self.stems, index)).lower()
+        name = os.fsencode(self.path(index).relative_to(self.root)).lower()
         return any(word in name for word in words)
 
 
@@ -255,14 +262,14 @@ def _index(files: Iterable[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
     stream, parts = iter(files), []
     while chunk := [*islice(stream, 1 << 16)]:
         parts.append([pack(column) for column in zip(*chunk, strict=True)])
-    stems, homes = ([part[column] for part in parts] or [pack([])] for column in (0, 1))
-    return np.concatenate(stems), np.concatenate(homes)
+    stems = np.concatenate([part.pop(0) for part in parts] or [pack([])])
+    return stems, np.concatenate([part.pop() for part in parts] or [pack([])])
 
 
-def _path(homes: np.ndarray, stems: np.ndarray, index: int) -> str:
-    """Path of a file under the root."""
-    inside, _, ending = os.fsdecode(homes[index]).partition("\0")
-    return f"{inside}{os.fsdecode(stems[index])}{ending}"
+def _path(home: Any, stem: Any) -> str:
+    """Path of a file under the root, from its two entries."""
+    inside, _, ending = os.fsdecode(home).partition("\0")
+    return f"{inside}{os.fsdecode(stem)}{ending}"
 
 
 def _without(table: RleTable, stems: np.ndarray, excluded: frozenset[str]) -> Iterator[str]:
