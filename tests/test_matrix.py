@@ -21,7 +21,7 @@ import kerazoo as kz
 
 pytestmark = pytest.mark.backends
 BACKEND = keras.backend.backend()
-NOT_RECORDED = {("vgg", "jax"), ("mobilenetv3", "jax")}
+NOT_RECORDED = {("mobilenetv3", "jax")}
 """Encoders that the slow tests have not been run over on a backend: see what docs/decoders.md says of them."""
 SMALL = {
     "bifpn": {"width": 8, "repeats": 2},
