@@ -50,7 +50,7 @@ DataOption = Annotated[Path | None, typer.Option("--data", metavar="PATH", help=
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Delete what is there from an earlier time.")]
 ThresholdOption = Annotated[
     float | None,
-    typer.Option("--threshold", help="Probability above which a pixel is foreground; as the recipe says if not given."),
+    typer.Option("--threshold", help="Probability above which a pixel is foreground, instead of the rule of the run."),
 ]
 CheckpointOption = Annotated[
     str | None, typer.Option("--checkpoint", help="Which epoch: best or last; as the recipe says if not given.")
@@ -140,12 +140,19 @@ def evaluate(
         bool | None,
         typer.Option("--surface/--no-surface", help="Compare borders too; as the recipe says if not given."),
     ] = None,
+    tune_rule: Annotated[
+        bool, typer.Option("--tune-rule", help="Tune thresholds and smallest area on val first; all commands use them.")
+    ] = False,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="What --tune-rule tunes by; per_image_dice if not given.")
+    ] = None,
 ) -> None:
     """Measure a run on one split, with intervals, beside predictors that do not look at the image."""
     _load_keras()
     from kerazoo import training
 
-    training.evaluate(run, split, data, threshold=threshold, checkpoint=checkpoint, surface=surface, console=_console())
+    options: dict[str, Any] = {"threshold": threshold, "checkpoint": checkpoint, "surface": surface}
+    training.evaluate(run, split, data, **options, tune_rule=tune_rule, metric=metric, console=_console())
 
 
 @app.command()
@@ -171,10 +178,12 @@ def predict(
     """Write a PNG mask and an overlay, at the image's own size, for every image of a folder."""
     _load_keras()
     from kerazoo.inference import predict_folder
+    from kerazoo.training import rules
     from kerazoo.training.run import load_model, read_run
 
     recipe, _ = read_run(run)
     console = _console()
+    rule = rules.announce(rules.choose(run, recipe, checkpoint, threshold=threshold), console, tiled=tile is not None)
     with _progress(console, "predicting") as progress:
         rows = predict_folder(
             load_model(run, checkpoint),
@@ -182,7 +191,7 @@ def predict(
             to,
             image_size=recipe.data.image_size if tile is None else None,
             batch_size=recipe.training.batch_size,
-            threshold=recipe.evaluation.threshold if threshold is None else threshold,
+            rule=rule,
             tile=tile,
             overlap=overlap,
             tta=tta,  # pyright: ignore[reportArgumentType]  # checked there
@@ -214,7 +223,7 @@ def export(
         raise ValueError(f"--format is saved_model in this version; received {format!r}.")
     _load_keras()
     from kerazoo.export import saved_model
-    from kerazoo.inference import DecisionRule
+    from kerazoo.training import rules
     from kerazoo.training.run import load_model, read_run
 
     recipe, facts = read_run(run)
@@ -222,7 +231,7 @@ def export(
     written = saved_model(
         load_model(run, checkpoint),
         to,
-        rule=DecisionRule(pixel_threshold=recipe.evaluation.threshold),
+        rule=rules.announce(rules.choose(run, recipe, checkpoint), _console()),
         image_size=recipe.data.image_size,
         input_dtype=input_dtype,  # pyright: ignore[reportArgumentType]  # checked there
         intensity_range=_reading(recipe).get("intensity_range"),

@@ -1,6 +1,7 @@
 """Evaluate a run: one of its checkpoints on one split, beside predictors that do not look at the image."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,9 @@ import numpy as np
 
 from kerazoo.compose import without_aux
 from kerazoo.inference import borders, scores
-from kerazoo.inference.decision import DecisionRule, mask_logits, probabilities
+from kerazoo.inference.decision import DecisionRule, label_probabilities, mask_logits, probabilities
+from kerazoo.training import rules
 from kerazoo.training.build import make_batches, plain_data_errors
-from kerazoo.training.callbacks import read_state
 from kerazoo.training.run import SPLITS, load_model, open_source, read_run, read_split, write_json
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def evaluate(
     threshold: float | None = None,
     checkpoint: str | None = None,
     surface: bool | None = None,
+    tune_rule: bool = False,
+    metric: str | None = None,
     console: Any = None,
 ) -> dict[str, Any]:
     """Measure a run on one split, and write evaluation.json, the curves, the gallery and the report.
@@ -39,16 +42,21 @@ def evaluate(
         run_directory: Directory that `train` wrote.
         split: "train", "val" or "test".
         data: Directory of the data or a `Source`; None takes the place the run was trained from.
-        threshold: `pixel_threshold` of `kerazoo.inference.DecisionRule`; None takes the recipe's.
+        threshold: `pixel_threshold` of `kerazoo.inference.DecisionRule`; None takes the rule that was tuned for this
+            checkpoint, else the recipe's threshold.
         checkpoint: "best" or "last"; None takes the recipe's.
         surface: Whether to compare borders too, `boundary_iou` and `hausdorff_95` (in mm if the recipe has
             `evaluation.spacing`, else in pixels); None takes the recipe's.
+        tune_rule: Whether to tune the rule on the validation split first. It is written to rule.json, its surface to
+            rule_surface.csv and into the report, and it is the rule of the run from then on.
+        metric: What the rule is tuned by, see `kerazoo.inference.tune`; None is per_image_dice.
         console: A `rich.console.Console` to print the table on, or None.
 
-    Returns: A dict with `split`, `checkpoint`, `epoch`, `threshold`, `image_size`, `images`, `foreground_images` and
-        `vanished_foreground` (at this size), `class_names`; `metrics`: name to `value`, `low`, `high` (bounds only if
-        the recipe asks for intervals); `trivial`: name to the better value of the predictors in `trivial_predictors`,
-        which holds each one's metrics; `per_image`: rows of `id`, `true_pixels`, `predicted_pixels`,
+    Returns: A dict with `split`, `checkpoint`, `epoch`, `threshold`, `rule`, `decision` (the rule in words), `tuned_by`
+        (a metric, or None), `image_size`, `images`, `foreground_images` and `vanished_foreground` (at this size),
+        `class_names`; `metrics`: name to `value`, `low`, `high` (bounds only if the recipe asks for intervals);
+        `trivial`: name to the better value of the predictors in `trivial_predictors`, which holds each one's metrics;
+        `per_image`: rows of `id`, `true_pixels`, `predicted_pixels`,
         `false_positives`, `false_negatives`, `dice`, with `surface` also its two metrics, the worst first.
 
     Raises:
@@ -59,22 +67,36 @@ def evaluate(
         raise ValueError(f"`split` must be one of {', '.join(SPLITS)}; received {split!r}.")
     run = Path(run_directory)
     recipe, facts = read_run(run)
-    threshold = recipe.evaluation.threshold if threshold is None else threshold
-    if not 0 < threshold < 1:
+    if threshold is not None and not 0 < threshold < 1:
         raise ValueError(f"`threshold` is a probability between 0 and 1; received {threshold}.")
+    if tune_rule and (threshold is not None or split == rules.SPLIT):
+        raise ValueError(
+            f"A rule is tuned on the split {rules.SPLIT!r}, measured on another, and chooses its own threshold; "
+            f"received split={split!r}, threshold={threshold}."
+        )
+    if metric is not None and not tune_rule:
+        raise ValueError(f"`metric` is what the rule is tuned by: give tune_rule with it; received {metric!r}.")
     checkpoint = recipe.evaluation.checkpoint if checkpoint is None else checkpoint
     surface = recipe.evaluation.surface if surface is None else surface
     model = without_aux(load_model(run, checkpoint))
-    epoch = len(read_state(run / "checkpoints" / f"{checkpoint}.keras")["rows"])
     source = open_source(recipe, facts["data"] if data is None else data)
-    samples = read_split(run, source)[split]
-    counts, edges = _count(recipe, model, samples, channels=facts["channels"], threshold=threshold, surface=surface)
+    splits, channels = read_split(run, source), facts["channels"]
+    if tune_rule:
+        outputs = _outputs(recipe, model, splits[rules.SPLIT], channels=channels)
+        choice = rules.tune(run, recipe, checkpoint, splits[rules.SPLIT], outputs, metric=metric or "per_image_dice")
+    else:
+        choice = rules.choose(run, recipe, checkpoint, threshold=threshold)
+    rule, samples = choice.rule, splits[split]
+    counts, edges = _count(recipe, model, samples, channels=channels, rule=rule, surface=surface)
     vanished = int((samples.foreground & ~counts.foreground).sum())
     result = {
         "split": split,
         "checkpoint": checkpoint,
-        "epoch": epoch,
-        "threshold": threshold,
+        "epoch": rules.epoch_of(run, checkpoint),
+        "threshold": rule.pixel_threshold,
+        "rule": asdict(rule),
+        "decision": str(rule),
+        "tuned_by": choice.tuned_by,
         "image_size": list(recipe.data.image_size),
         "images": len(samples),
         "foreground_images": int(counts.foreground.sum()),
@@ -84,8 +106,9 @@ def evaluate(
         "per_image": _rows(samples.ids, counts, edges),
     }
     write_json(run / "evaluation.json", result)
-    _draw(recipe, run, model, samples, counts, channels=facts["channels"], threshold=threshold)
+    _draw(recipe, run, model, samples, counts, channels=channels, rule=rule)
     if console is not None:
+        rules.announce(choice, console)
         console.print(table(result))
         if vanished:
             height, width = recipe.data.image_size
@@ -109,7 +132,7 @@ def table(result: dict[str, Any]) -> Any:
     from rich.table import Table
 
     images = f"{result['images']} {result['split']} images, {result['foreground_images']} with foreground"
-    judged = f"{result['checkpoint']} epoch, {result['epoch']}, at threshold {result['threshold']:g}"
+    judged = f"{result['checkpoint']} epoch, {result['epoch']}, {result['decision']}"
     view = Table(title=f"{images}; {judged}", title_justify="left")
     view.add_column("metric", no_wrap=True)
     predictors = result["trivial_predictors"]
@@ -133,24 +156,31 @@ def _number(value: float | None) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def _predict(recipe: Any, model: Any, samples: "Source", *, channels: int, threshold: float) -> Iterator[tuple]:
-    """Batches of images, truths, masks and probabilities as numpy, in the order of the samples."""
-    rule = DecisionRule(pixel_threshold=threshold)
+def _outputs(recipe: Any, model: Any, samples: "Source", *, channels: int) -> Iterator[tuple]:
+    """Batches of images, truths, probabilities and label probabilities (or None), in the order of the samples."""
     with plain_data_errors():
         for images, truth in make_batches(recipe, samples, channels=channels, train=False):
             images = np.asarray(images)
-            probability = probabilities(mask_logits(model.predict_on_batch(images)))
-            masks, _ = rule(probability)
-            yield images, np.asarray(truth), keras.ops.convert_to_numpy(masks), keras.ops.convert_to_numpy(probability)
+            outputs = model.predict_on_batch(images)
+            label = label_probabilities(outputs)
+            probability = keras.ops.convert_to_numpy(probabilities(mask_logits(outputs)))
+            yield images, np.asarray(truth), probability, None if label is None else keras.ops.convert_to_numpy(label)
+
+
+def _predict(recipe: Any, model: Any, samples: "Source", *, channels: int, rule: DecisionRule) -> Iterator[tuple]:
+    """Batches of images, truths, masks and probabilities as numpy, in the order of the samples."""
+    for images, truth, probability, label in _outputs(recipe, model, samples, channels=channels):
+        masks, _ = rule(probability, label=label)
+        yield images, truth, keras.ops.convert_to_numpy(masks), probability
 
 
 def _count(
-    recipe: Any, model: Any, samples: "Source", *, channels: int, threshold: float, surface: bool
+    recipe: Any, model: Any, samples: "Source", *, channels: int, rule: DecisionRule, surface: bool
 ) -> tuple[scores.Counts, np.ndarray | None]:
     """Pixels of each image, and what `borders.measure` says of it if `surface`."""
     kinds = {"num_classes": samples.num_classes, "ignore_class": samples.ignore_class}
     counts, edges = [], []
-    for _, truth, masks, _ in _predict(recipe, model, samples, channels=channels, threshold=threshold):
+    for _, truth, masks, _ in _predict(recipe, model, samples, channels=channels, rule=rule):
         counts.append(scores.count(truth, masks, **kinds))
         if surface:
             edges.append(borders.measure(truth, masks, spacing=recipe.evaluation.spacing, **kinds))
@@ -222,7 +252,7 @@ def _examples(counts: scores.Counts, number: int) -> np.ndarray:
 
 
 def _draw(
-    recipe: Any, run: Path, model: Any, samples: "Source", counts: scores.Counts, *, channels: int, threshold: float
+    recipe: Any, run: Path, model: Any, samples: "Source", counts: scores.Counts, *, channels: int, rule: DecisionRule
 ) -> None:
     """Write the curves, the galleries `worst` and `examples`, and the report."""
     from kerazoo.report import html, plots
@@ -234,7 +264,7 @@ def _draw(
     chosen = {"worst": _worst_first(counts)[:number], "examples": _examples(counts, number)} if number else {}
     for name, indices in chosen.items():
         picked, rows = samples.subset(indices.tolist()), []
-        for batch in _predict(recipe, model, picked, channels=channels, threshold=threshold):
+        for batch in _predict(recipe, model, picked, channels=channels, rule=rule):
             for image, truth, mask, probability in zip(*batch, strict=True):
                 truth = np.where(truth == samples.ignore_class, 0, truth)
                 row = {"image": image, "truth": truth, "prediction": mask, "probability": probability}

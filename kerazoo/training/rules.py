@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -68,6 +68,17 @@ def choose(run: str | Path, recipe: Recipe, checkpoint: str | None = None, *, th
         )
     metric = facts.get("metric")
     return Choice(rule, metric, f"{rule} ({RULE}, tuned on {facts.get('split')} by {metric})")
+
+
+def announce(choice: Choice, console: Any, *, tiled: bool = False) -> DecisionRule:
+    """Print what a person should know about a rule, with the images in tiles or not, and give it."""
+    notes = [] if choice.note is None else [choice.note]
+    if tiled and choice.rule.min_area > 0:
+        pixels = choice.rule.min_area
+        notes.append(f"with tiles its {pixels} pixels are those of the image, and not of the recipe's image size")
+    for note in notes:
+        console.print(f"rule: {note}", highlight=False, soft_wrap=True)
+    return choice.rule
 
 
 def tune(
