@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from data_fixtures import arrays
@@ -59,12 +60,13 @@ def test_a_training_is_fed_by_another_process():
             for made in (dataset, local):
                 keras.utils.set_random_seed(0)
                 inputs = keras.Input((16, 16, 1))
-                maps = keras.layers.Conv2D(1, 3, padding="same")(inputs)
+                maps = keras.layers.Conv2D(1, 3, padding="same")(keras.layers.Rescaling(1 / 255)(inputs))
                 heads = {"mask": maps[..., 0], "label": keras.layers.GlobalAveragePooling2D()(maps)}
                 model = keras.Model(inputs, heads)
                 model.compile("sgd", {"mask": "mse", "label": "mse"})
                 history = model.fit(made, epochs=3, initial_epoch=1, callbacks=[kz.data.PinEpoch(made)], verbose=0)
                 losses.append(history.history["loss"])
             assert losses[0] == losses[1]
+            assert np.isfinite(losses).all()
         finally:
             worker.kill()
