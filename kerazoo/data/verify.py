@@ -304,7 +304,8 @@ def _of_samples(source: Source, looks: Sequence[_Look]) -> Iterator[Finding]:
     names = source.class_names if source.num_classes > 1 else ("background", *source.class_names)
     for id, look, label in zip(source.ids, looks, labels, strict=True):
         said = {k + (source.num_classes == 1) for k in np.flatnonzero(label).tolist()} - {0}
-        if look.classes is not None and said != look.classes and not look.faults:
+        right = all(kind == "constant" for kind, _ in look.faults)
+        if right and look.classes is not None and said != look.classes:
             shown, claimed = ([names[k] for k in sorted(classes)] or "nothing" for classes in (look.classes, said))
             yield Finding("label", id, f"The label of {id} says {claimed}, and its mask shows {shown}.")
 
