@@ -21,6 +21,8 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except typer.Exit:  # a RuntimeError, with the exit code that the command chose
+            raise
         except _EXPECTED as error:
             if ctx.params.get("debug"):
                 raise
@@ -258,6 +260,44 @@ def report(run: RunArgument) -> None:
     from kerazoo.report import html
 
     _console().print(f"report: {html.write(run)}", highlight=False, soft_wrap=True)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def verify(
+    context: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="A folder of images and masks; or siim, coco, …. Its options follow it."),
+    ],
+    report: Annotated[Path, typer.Option("--report", help="Where the findings go, as CSV or .json.")] = Path(
+        "verify.csv"
+    ),
+    fix: Annotated[
+        Path | None, typer.Option("--fix", metavar="FILE", help="Write the samples to leave out, for --exclude FILE.")
+    ] = None,
+    split: Annotated[Path | None, typer.Option("--split", help="A split.csv, to find what is in two parts.")] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option("--ignore", metavar="KIND", help="A kind not to report; may be repeated.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", help="Processes that read; 1 reads in threads.")] = 1,
+) -> None:
+    """Look at every image and mask of a data set. Exit status: 0 nothing found, 1 something, 2 it cannot be read."""
+    from kerazoo.data import verify as look
+    from kerazoo.data.source_arguments import source_options
+
+    name, words = ("folder", ["--root", source]) if Path(source).is_dir() else (source, [])
+    make, options = source_options(name, [*words, *context.args])
+    console = _console()
+    with _progress(console, "verifying") as progress:
+        found = look(make, split=split, ignore=ignore or (), workers=workers, progress=progress, **options)
+    console.print(str(found), highlight=False, soft_wrap=True, markup=False)
+    found.save(report)
+    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+    if fix is not None:
+        found.save_exclusions(fix)
+        console.print(f"{len(found.exclusions)} samples to leave out: {fix}", highlight=False, soft_wrap=True)
+    if not found.clean:
+        raise typer.Exit(1)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
