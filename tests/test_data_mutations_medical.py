@@ -19,7 +19,7 @@ def kinds():
         yield pytest.param(kind, marks=[pytest.mark.skip(reason="gdcm is not installed")] * lacks)
 
 
-@pytest.mark.parametrize("kind", kinds())
+@pytest.mark.parametrize("kind", [*kinds()])
 @pytest.mark.parametrize(("count", "seed"), [(100, 1), pytest.param(1000, 2, marks=pytest.mark.slow)])
 def test_mutations(tmp_path, kind, count, seed):
     command = [sys.executable, "-W", "ignore", SCRIPT, kind, str(count), str(seed), tmp_path]

@@ -29,7 +29,7 @@ _LONGEST_HEADER = 540  # of NIfTI-2
 _MAX_OFFSET = 1 << 26  # of the array in the file: what is before it are extensions
 _INFLATION = 1032  # deflate makes at most so many bytes of one
 _TRAILING = 1 << 20  # bytes that may follow the array
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 _CODES = (("R", "L"), ("A", "P"), ("S", "I"))
 
 
