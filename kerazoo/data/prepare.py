@@ -36,15 +36,15 @@ def prepare(
     second process that prepares the same directory waits for the first.
 
     The records are `tf.train.Example`s: "id", "image" (its pixels, row by row), "image/dtype", "image/shape", "mask"
-    (uint8 ids, zlib), "label" (the ids that the image shows) and, if the source has groups, "group". What is written
-    identifies nobody beyond the ids and groups of the source.
+    (uint8 ids, or nothing where all is background), "label" (the ids that the image shows) and, if the source has
+    groups, "group". What is written identifies nobody beyond the ids and groups of the source.
 
     Args:
         source: The samples. With several workers it is pickled.
         directory: Where they go; made if it does not exist.
         image_size: (height, width) to which images and masks are resized as the pipeline does it (16-bit images become
             float32 in 0-255); None keeps their sizes.
-        compress: Keep images in zlib's format, which takes less room and more time to read.
+        compress: Keep images and masks in zlib's format, which takes less room and more time to read.
         shard_images: Samples in a file, and what an interruption costs at most.
         workers: Processes that decode; None takes one for each core, 1 decodes in this process.
         progress: Called with the number of samples done and of all.
@@ -215,7 +215,7 @@ class Encoder:
         source: The samples.
         labels: Of the source.
         image_size: [height, width], or None to keep sizes.
-        compress: Compress the image too.
+        compress: Compress image and mask.
 
     Call: the sample's index.
     Returns: the record as it stands in the file, and its `shards.ROW` (a tuple), counted from the record's begin.
@@ -235,10 +235,10 @@ class Encoder:
             image, mask = resize_image(to_byte_range(image), self._size), resize_mask(mask, self._size)
         if image.dtype.name not in DTYPES:
             raise ValueError(f"Image {id!r} is {image.dtype}; a source gives one of {', '.join(DTYPES)}.")
-        pixels = np.ascontiguousarray(image).tobytes()
+        pixels, ids = (np.ascontiguousarray(part).tobytes() for part in (image, mask))
+        ids = ids if mask.any() else b""
         if self._compress:
-            pixels = zlib.compress(pixels)
-        ids = zlib.compress(np.ascontiguousarray(mask).tobytes())
+            pixels, ids = zlib.compress(pixels), zlib.compress(ids) if ids else ids
         shows = np.flatnonzero(self._labels[index])
         shows = shows + 1 if self._source.num_classes == 1 else shows
         features: dict[str, Any] = {

@@ -106,16 +106,14 @@ class Prepared:
     def image(self, index: int) -> np.ndarray:
         """See `Reader`."""
         row = self.records[index]
-        content = self._read(index, "image")
-        if self.about["settings"]["compress"]:
-            content = np.frombuffer(bytearray(zlib.decompress(content)), np.uint8)
-        return content.view(DTYPES[row["dtype"]]).reshape(row["shape"])
+        return self._read(index, "image").view(DTYPES[row["dtype"]]).reshape(row["shape"])
 
     def mask(self, index: int) -> np.ndarray:
         """See `Reader`."""
-        height, width, _ = self.records["shape"][index]
-        ids = zlib.decompress(self._read(index, "mask"))
-        return np.frombuffer(bytearray(ids), np.uint8).reshape(height, width)
+        row = self.records[index]
+        if row["mask_bytes"] == 0:
+            return np.zeros(row["shape"][:2], np.uint8)
+        return self._read(index, "mask").reshape(row["shape"][:2])
 
     def fingerprint(self, index: int) -> str:
         """See `Reader`."""
@@ -139,8 +137,8 @@ class Prepared:
         each = self.about["settings"]["shard_images"]
         return self.root / shard_name(shard, -(-len(self.ids) // each))
 
-    def _read(self, index: int, what: str) -> Any:
-        """Bytes of an image or a mask, as an array."""
+    def _read(self, index: int, what: str) -> np.ndarray:
+        """Bytes of an image or a mask, uint8."""
         row = self.records[index]
         path = self._path(index // self.about["settings"]["shard_images"])
         with path.open("rb", buffering=0) as file:  # opened each time: a process may hold few files, and fork
@@ -151,4 +149,6 @@ class Prepared:
                 f"The {what} of {self.ids[index]!r} in {path} is damaged. Delete that file and prepare {self.root} "
                 "again: only it is written."
             )
+        if self.about["settings"]["compress"]:
+            return np.frombuffer(bytearray(zlib.decompress(content)), np.uint8)
         return content
