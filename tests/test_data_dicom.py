@@ -5,6 +5,7 @@ import importlib.util
 import struct
 import tracemalloc
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -253,3 +254,18 @@ def test_nothing_of_the_patient_is_decoded(tmp_path):
         warnings.simplefilter("error")
         read_dicom(path)
         read_dicom_header(path)
+
+
+def test_the_setting_of_pydicom_is_put_back(tmp_path):
+    """Also when many threads read at once, and some fail."""
+    path = write_dicom(tmp_path / "a.dcm", RAMP % 256)
+    (tmp_path / "b.dcm").write_bytes(path.read_bytes()[:600])
+
+    def read(number):
+        with contextlib.suppress(ValueError):
+            read_dicom(tmp_path / ("a.dcm", "b.dcm")[number % 2])
+
+    before = pydicom.config.settings.reading_validation_mode
+    with ThreadPoolExecutor(8) as pool:
+        assert len([*pool.map(read, range(200))]) == 200
+    assert pydicom.config.settings.reading_validation_mode == before

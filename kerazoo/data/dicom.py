@@ -93,7 +93,7 @@ def read_dicom(path: str | Path, *, window: Window = "header", bits: int | None 
     check_window(window, WINDOWS)
     if bits not in (None, 8, 16):
         raise ValueError(f"`bits` must be 8, 16 or None, received bits={bits!r}.")
-    with _Unquoted():
+    with _UNQUOTED:
         return _image(path, window, bits)
 
 
@@ -104,7 +104,7 @@ def read_dicom_header(path: str | Path) -> DicomHeader:
         FileNotFoundError: there is no such file.
         DataError: as `read_dicom`, for what can be known without pixels.
     """
-    with _Unquoted():
+    with _UNQUOTED:
         return _header(_open(path, (*_SHAPE, *_BITS)), path)
 
 
@@ -115,7 +115,7 @@ def read_person(path: str | Path) -> tuple[bytes, tuple[bytes, ...]]:
         FileNotFoundError: there is no such file.
         DataError: the file is no DICOM.
     """
-    with _Unquoted():
+    with _UNQUOTED:
         data = _open(path, _PERSON)
     raw = []
     for name in _PERSON:
@@ -152,26 +152,29 @@ class _Unquoted:
     is put back when the last thread leaves.
     """
 
-    _lock = Lock()
-    _inside = 0
-    _before: Any = None
+    def __init__(self):
+        self._lock, self._inside = Lock(), 0
+        self._before: Any = None
 
     def __enter__(self) -> None:
         from pydicom import config
 
         with self._lock:
-            if not _Unquoted._inside:
-                _Unquoted._before = config.settings.reading_validation_mode
+            if not self._inside:
+                self._before = config.settings.reading_validation_mode
                 config.settings.reading_validation_mode = config.IGNORE
-            _Unquoted._inside += 1
+            self._inside += 1
 
     def __exit__(self, *_: object) -> None:
         from pydicom import config
 
         with self._lock:
-            _Unquoted._inside -= 1
-            if not _Unquoted._inside:
-                config.settings.reading_validation_mode = _Unquoted._before
+            self._inside -= 1
+            if not self._inside:
+                config.settings.reading_validation_mode = self._before
+
+
+_UNQUOTED = _Unquoted()
 
 
 class _Clipped:
