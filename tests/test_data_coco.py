@@ -1,6 +1,7 @@
 """COCO's instances: the right pixels, the stated order, and every fault by name."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -335,3 +336,23 @@ def test_the_c_code_agrees_on_what_a_run_length_is():
     example = np.array([[0, 0, 1, 1, 1, 0, 1]], bool)
     assert runs(example, compressed=False)["counts"] == [2, 3, 1, 1]
     assert (coder.decode(coder.frPyObjects(runs(example, compressed=False), 1, 7)) == example).all()
+
+
+# --- recipes ---
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "recipes").glob("bikecar_*.yaml")), ids=lambda p: p.stem
+)
+def test_recipes_open_the_archive_as_it_is_unpacked(tmp_path, path):
+    from kerazoo.training.recipe import Recipe
+    from kerazoo.training.run import open_source
+
+    images, annotations = save(tmp_path, content(annotation(1, 100, 3, [BIG]), annotation(2, 99, 17, [BIG])))
+    (tmp_path / "annotations").mkdir()
+    images.rename(tmp_path / "train2017")
+    annotations.rename(tmp_path / "annotations/instances_train2017.json")
+    source = open_source(Recipe.load(path, ["model.weights=null"]), tmp_path)
+    assert source.class_names == ("background", "bicycle", "car")
+    np.testing.assert_array_equal(source[0].mask, painted((BIG, 2)))
+    assert source.foreground.tolist() == [True, False], "every image stays, whatever it shows"

@@ -100,7 +100,7 @@ def test_a_label_map_beside_the_data(devkit):
         ({"classes": ["persn"]}, ValueError, r"names 'persn', .* Did you mean 'person'\?"),
         ({"classes": []}, ValueError, r"`classes` must name at least one class"),
         ({"void": "drop"}, ValueError, r"`void` must be one of \('ignore', 'background'\), received 'drop'"),
-        ({"masks": "SegmentationObject"}, FileNotFoundError, r"SegmentationObject does not exist"),
+        ({"mask_directory": "SegmentationObject"}, FileNotFoundError, r"SegmentationObject does not exist"),
     ],
 )
 def test_bad_arguments(devkit, options, error, message):

@@ -40,6 +40,7 @@ KINDS = {
 """Every kind of finding, and what it means."""
 
 _USABLE = ("mixed", "orphan", "warning")  # kinds that `exclusions` does not leave out
+_COLUMNS = ("kind", "id", "problem")
 _SHOWN = 10  # findings of a kind that the text names
 
 
@@ -95,10 +96,10 @@ class Verification:
         """Write every finding: JSON if the file's name ends in .json, else CSV with the columns kind, id, problem."""
         if Path(path).suffix.lower() == ".json":
             content = {"samples": self.samples, "summary": self.summary, "counts": self.counts}
-            content["findings"] = [finding._asdict() for finding in self.findings]
+            content["findings"] = [dict(zip(_COLUMNS, finding, strict=True)) for finding in self.findings]
             Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         else:
-            _write_csv(path, Finding._fields, self.findings)
+            _write_csv(path, _COLUMNS, self.findings)
 
     def save_exclusions(self, path: str | Path) -> None:
         """Write the samples to leave out, as CSV with the columns id, kind, problem, for `exclude` of every source.

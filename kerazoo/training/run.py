@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kerazoo.data.source import Source
 
 SPLITS = ("train", "val", "test")
+_PLACES = ("masks", "csv", "images", "annotations", "path", "include", "exclude")  # in the directory, or beside it
 _PACKAGES = ("kerazoo", "keras", "tensorflow", "jax", "torch", "numpy")
 
 
@@ -50,17 +51,27 @@ def open_source(recipe: Recipe, data: "str | Path | Source | None") -> "Source":
         return sources.prepared(data)
     part = recipe.data.source
     function, options = sources.SOURCES[part.name], part.options
-    reads_files = "root" in inspect.signature(function).parameters
+    parameters = inspect.signature(function).parameters
+    place = next((name for name in ("root", "images", "path") if name in parameters), None)
+    reads_files = place is not None
     if reads_files and data is None:
         raise ValueError(f"The source {part.name!r} reads files: say in which directory they are (--data PATH).")
     if not reads_files and data is not None:
         raise ValueError(f"The source {part.name!r} makes its own images and reads no files; leave --data out.")
     if data is None:
         return function(**options)
-    for name in ("masks", "csv"):  # which lie in the directory, or beside it
-        if options.get(name) is not None:
+    for name in (
+        "masks",
+        "csv",
+        "images",
+        "annotations",
+        "path",
+        "include",
+        "exclude",
+    ):  # in the directory or beside it
+        if isinstance(options.get(name), str):
             options[name] = Path(data) / options[name]
-    return function(Path(data), **options)
+    return function(**{place: Path(data), **options})
 
 
 def read_split(run: str | Path, source: "Source") -> dict[str, "Source"]:

@@ -23,7 +23,7 @@ def voc(
     root: str | Path,
     *,
     split: str | None = "trainval",
-    masks: str = "SegmentationClass",
+    mask_directory: str = "SegmentationClass",
     classes: Sequence[str] | None = None,
     void: str = "ignore",
     exclude: IdList | None = None,
@@ -36,7 +36,7 @@ def voc(
     Args:
         root: The directory, such as VOCdevkit/VOC2012.
         split: Name of a list in `ImageSets/Segmentation`; None takes every image that has a mask.
-        masks: Directory of the masks.
+        mask_directory: Name of the directory of the masks.
         classes: Names of the classes to keep, in the order of their ids from 1; others are background. None keeps all.
         void: What the value 255, drawn around objects, becomes: "ignore", pixels that count nowhere, or "background".
         exclude: Ids to leave out: a list, or a file such as `kerazoo verify --fix` writes.
@@ -48,7 +48,7 @@ def voc(
         ValueError: a class is unknown, or the list names an image that is not there. Later: see `folder`.
     """
     root = directory(root, "root")
-    images, mask_root = (directory(root / name, "root") for name in ("JPEGImages", masks))
+    images, mask_root = (directory(root / name, "root") for name in ("JPEGImages", mask_directory))
     table = _label_map(root / "labelmap.txt") if (root / "labelmap.txt").is_file() else _standard()
     values, names = label_values(table, classes=classes, void=void)
     if split is None:
