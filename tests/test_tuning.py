@@ -139,6 +139,26 @@ def test_every_count_of_the_evidence_is_real(num_classes):
             np.testing.assert_array_equal(getattr(found, field.name), getattr(real, field.name), err_msg=str(rule))
 
 
+@pytest.mark.backends
+def test_thresholds_round_as_the_rule_rounds_them():
+    """Shares that lie on a threshold but for the last bit, where a quotient and the products of the rule disagree."""
+    rng = np.random.default_rng(0)
+    thresholds = np.repeat(np.arange(1, 200) / 200, 16)
+    scale = rng.uniform(0.05, 0.99, thresholds.shape)
+    best, background = np.float32(thresholds * scale), np.float32((1 - thresholds) * scale)
+    best = np.where(rng.random(best.shape) < 0.3, np.nextafter(best, np.float32(1)), best)
+    other = np.minimum(best / 2, 1 - best - background)
+    probability = np.stack([background, other, best], axis=-1)[None]
+    search = Search(Source(Arrays(images=np.zeros((1, 1, 1, 1), "uint8"), masks=np.zeros((1, 1, 1)), num_classes=3)))
+    search.add("0", np.zeros(probability.shape[:2], int), probability, probability)
+    found = [search.evidence.counts(DecisionRule(pixel_threshold=i / 200)).predicted.sum() for i in range(1, 200)]
+    real = []
+    for i in range(1, 200):
+        mask, _ = DecisionRule(pixel_threshold=i / 200)(keras.ops.convert_to_tensor(probability[None]))
+        real.append(np.count_nonzero(keras.ops.convert_to_numpy(mask)))
+    assert found == real
+
+
 def test_no_rule_is_found_that_is_better():
     source, model = problem(seed=7), model_of(1)
     tuned = tune(model, source)
