@@ -322,6 +322,8 @@ def test_values_that_are_none(tmp_path):
         ({"window": (3, 2)}, r"`window` must be"),
         ({"value_range": (1, -1)}, r"`value_range` must be"),
         ({"slices_per_volume": 0}, r"`slices_per_volume` must be a whole number of at least 1"),
+        ({"orientation": "RAX"}, r"`orientation` must be three letters, .* received 'RAX'"),
+        ({"exclude": [f"volume-{v}/{k:04d}" for v in range(4) for k in range(DEPTH)]}, r"`exclude` names every slice"),
         ({"missing": "empty"}, r"`missing` must be one of"),
         ({"mask_values": {0: 0, 1: 1}}, r"values that `mask_values` does not name: 2|does not name"),
     ],

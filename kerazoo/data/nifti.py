@@ -220,10 +220,12 @@ def read_volume(path: str | Path, *, orientation: str | None = None) -> Volume:
         FileNotFoundError: there is no such file.
         DataError: the file is no NIfTI, is damaged or truncated, has several volumes or values that are no real
             numbers, or does not say how it is oriented; or it claims more than `MAX_BYTES`.
+        ValueError: `orientation` is no orientation.
     """
     from nibabel import orientations
     from nibabel.spatialimages import HeaderDataError
 
+    check_orientation(orientation)
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
@@ -264,6 +266,17 @@ def read_volume(path: str | Path, *, orientation: str | None = None) -> Volume:
         axes=axes,
         affine=tuple(tuple(map(float, row)) for row in matrix[:3]),
     )
+
+
+def check_orientation(orientation: str | None) -> None:
+    """Raise ValueError unless it is None or three letters, one of each pair of opposites."""
+    if orientation is None:
+        return
+    if len(orientation) != 3 or any(sum(code in orientation for code in codes) != 1 for codes in _CODES):
+        raise ValueError(
+            f"`orientation` must be three letters, one of R and L, one of A and P, and one of S and I, as 'RAS'; "
+            f"received {orientation!r}."
+        )
 
 
 def as_ids(values: np.ndarray, path: Path) -> np.ndarray:

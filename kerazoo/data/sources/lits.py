@@ -14,7 +14,7 @@ from kerazoo.data.faults import DataError, MissingError
 from kerazoo.data.id_lists import IdList, read_ids
 from kerazoo.data.intensity import Window, check_window, to_unit
 from kerazoo.data.mask_rule import MaskRule, count_classes
-from kerazoo.data.nifti import Volume, as_ids
+from kerazoo.data.nifti import Volume, as_ids, check_orientation
 from kerazoo.data.pairing import directory
 from kerazoo.data.source import Facts, Source
 from kerazoo.data.volumes import Scan, open_all, pair, present_values
@@ -89,6 +89,7 @@ def lits(
     """
     check_choice("lits", "missing", missing, ("error", "skip"))
     check_window(window, ("minmax",))
+    check_orientation(orientation)
     if slices_per_volume is not None:
         check_whole("lits", "slices_per_volume", slices_per_volume)
     if len(value_range) != 2 or not value_range[0] < value_range[1]:
@@ -125,6 +126,8 @@ def lits(
         planes, few = _draw(shown[:, 0], slices_per_volume, seed, scan.name)
         warnings += few
         chosen.append(np.array([k for k in planes.tolist() if _id(scan.name, k) not in excluded], np.int32))
+    if not any(len(planes) for planes in chosen):
+        raise ValueError(f"`exclude` names every slice of {len(scans)} volumes under {root}; a source cannot be empty.")
     compressed = sum(scan.image.compressed for scan in scans)
     if compressed and unpack_to is None:
         warnings.append(

@@ -90,7 +90,9 @@ def siim(
     ]
     lost += [(id, f"{id}: it is an image that {table.path} does not name.") for id in Names(stems[rowless])]
     if not kept.any():
-        raise DataError(f"No ImageId of {table.path} is the name of an image under {root}. Correct `root` or `csv`.")
+        raise DataError(
+            f"No ImageId of {table.path} is the name of an image under {root} that is not excluded. Correct them."
+        )
     if lost and missing == "error":
         rows = len(lost) - int(rowless.sum())
         raise MissingError(
