@@ -107,7 +107,8 @@ def test_the_value_is_what_applying_the_rule_gives(num_classes, seed, options):
     ("num_classes", "seed", "options"),
     [
         (1, 4, {"ignore": True, "over": EVERY}),
-        (3, 5, {"over": (*EVERY, "score"), "image_size": (15, 31)}),
+        (3, 6, {"over": ("min_area", "per_component", "score"), "image_size": (15, 31)}),
+        pytest.param(3, 5, {"over": (*EVERY, "score"), "image_size": (15, 31)}, marks=pytest.mark.slow),
     ],
 )
 def test_so_it_is_for_components_ranks_and_labels(num_classes, seed, options):
