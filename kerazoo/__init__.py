@@ -22,6 +22,7 @@ _SUBPACKAGES = (
     "report",
     "testing",
     "training",
+    "weak",
 )
 _OBJECTS = {
     "classifier": "kerazoo.compose",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
         report,
         testing,
         training,
+        weak,
     )
     from kerazoo.compose import classifier, segmenter
     from kerazoo.training.doctor import doctor

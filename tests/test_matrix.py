@@ -35,6 +35,7 @@ SMALL = {
     "fpn": {"width": 8},
     "linknet": {"width": 8},
     "pan": {"width": 8},
+    "patch": {"width": 8},
     "pspnet": {"width": 8},
     "pyramid_attention": {"width": 8},
     "segformer": {"width": 8},

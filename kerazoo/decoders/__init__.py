@@ -13,6 +13,7 @@ from kerazoo.decoders.identity import Identity
 from kerazoo.decoders.linknet import LinkNet
 from kerazoo.decoders.manet import MANet
 from kerazoo.decoders.pan import PAN
+from kerazoo.decoders.patch import Patch
 from kerazoo.decoders.pspnet import PSPNet
 from kerazoo.decoders.pyramid_attention import PyramidAttention
 from kerazoo.decoders.segformer import SegFormer
@@ -40,6 +41,7 @@ DECODERS = Registry(
         "linknet": LinkNet,
         "manet": MANet,
         "pan": PAN,
+        "patch": Patch,
         "pspnet": PSPNet,
         "pyramid_attention": PyramidAttention,
         "segformer": SegFormer,
@@ -71,6 +73,7 @@ __all__ = [
     "LinkNet",
     "MANet",
     "PSPNet",
+    "Patch",
     "PyramidAttention",
     "SegFormer",
     "SegNet",

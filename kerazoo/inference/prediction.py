@@ -1,7 +1,7 @@
 """Masks for images of any size: batched, tiled, flipped, and given back at the size of each image."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,7 @@ from kerazoo.data.images import resize_image, to_byte_range, to_channels
 from kerazoo.inference.decision import DecisionRule, label_probabilities, mask_logits, probabilities
 from kerazoo.inference.tiling import Tiling
 from kerazoo.layers import Resize
+from kerazoo.types import Tensor
 
 if TYPE_CHECKING:
     from kerazoo.data.source import Source
@@ -158,13 +159,14 @@ def undecided(
     tile: int | tuple[int, int] | None,
     overlap: int | None,
     tta: Literal["flip"] | None,
+    link: Callable[[Tensor], Tensor] = probabilities,
 ) -> Iterator[Output]:
-    """As `stream`, but undecided."""
+    """As `stream`, but undecided; `link` makes of logits what is averaged and given."""
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1, received {batch_size}.")
     if tta not in (None, "flip"):
         raise ValueError(f"`tta` must be None or 'flip', received {tta!r}.")
-    runner = _Runner(model, batch_size=batch_size, flip=tta == "flip", size=image_size)
+    runner = _Runner(model, batch_size=batch_size, flip=tta == "flip", size=image_size, link=link)
     return _outputs(runner, runner.tiling(tile, overlap), _named(images))
 
 
@@ -215,10 +217,19 @@ def _over_tiles(labels: list[np.ndarray]) -> np.ndarray:
 class _Runner:
     """A model with what is needed to give it images."""
 
-    def __init__(self, model: keras.Model, *, batch_size: int, flip: bool, size: tuple[int, int] | None):
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        batch_size: int,
+        flip: bool,
+        size: tuple[int, int] | None,
+        link: Callable[[Tensor], Tensor],
+    ):
         if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
             raise ValueError(f"`model` must be a Keras model with one input, a batch of images; received {model!r}.")
         self.model, self.batch_size, self.flip, self.size = without_aux(model), batch_size, flip, size
+        self.link = link
         _, *fixed, self.channels = model.inputs[0].shape
         self.fixed = None if None in fixed else tuple(fixed)
         if size is not None and (len(size) != 2 or min(size) < 1):
@@ -297,7 +308,7 @@ class _Runner:
                 f"{images.shape} it returned {logits.shape}."
             )
         label = label_probabilities(outputs)
-        return _numpy(probabilities(logits)), None if label is None else _numpy(label)
+        return _numpy(self.link(ops.convert_to_tensor(logits))), None if label is None else _numpy(label)
 
 
 def _numpy(tensor: Any) -> np.ndarray:

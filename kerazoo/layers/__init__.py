@@ -10,6 +10,9 @@ from kerazoo.layers.crop_like import CropLike
 from kerazoo.layers.deformable_conv import DeformableConv2D
 from kerazoo.layers.eca import ECA
 from kerazoo.layers.fast_normalized_fusion import FastNormalizedFusion
+from kerazoo.layers.gaussian_smooth import GaussianSmooth
+from kerazoo.layers.global_log_sum_exp_pooling import GlobalLogSumExpPooling2D
+from kerazoo.layers.global_weighted_rank_pooling import GlobalWeightedRankPooling2D
 from kerazoo.layers.halve_max import HalveMax
 from kerazoo.layers.image_gate import ImageGate
 from kerazoo.layers.max_pool_with_indices import MaxPoolWithIndices
@@ -24,6 +27,7 @@ from kerazoo.layers.reverse_colors import ReverseColors
 from kerazoo.layers.scse import SCSE
 from kerazoo.layers.spread_pool import SpreadPool
 from kerazoo.layers.squeeze_excite import SqueezeExcite
+from kerazoo.layers.with_maps import WithMaps
 
 __all__ = [
     "ASPP",
@@ -37,6 +41,9 @@ __all__ = [
     "CropLike",
     "DeformableConv2D",
     "FastNormalizedFusion",
+    "GaussianSmooth",
+    "GlobalLogSumExpPooling2D",
+    "GlobalWeightedRankPooling2D",
     "HalveMax",
     "ImageGate",
     "MaxPoolWithIndices",
@@ -50,4 +57,5 @@ __all__ = [
     "ReverseColors",
     "SpreadPool",
     "SqueezeExcite",
+    "WithMaps",
 ]

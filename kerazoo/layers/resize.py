@@ -25,7 +25,8 @@ class Resize(keras.layers.Layer):
     input and output coincide (`align_corners=True`, as smp does). No anti-aliasing.
 
     Args:
-        factor: Rows and columns of the output per row and column of the input, or None.
+        factor: Rows and columns of the output per row and column of the input, or None. Where the product is no whole
+            number it is rounded, to at least 1.
         size: `(height, width)` of the output in pixels, or None. With neither, call the layer with `like`.
         interpolation: "bilinear" or "nearest".
         align_corners: Whether corner pixels coincide; "bilinear" only.
@@ -40,7 +41,7 @@ class Resize(keras.layers.Layer):
     def __init__(
         self,
         *,
-        factor: int | None = None,
+        factor: float | None = None,
         size: tuple[int, int] | None = None,
         interpolation: str = "bilinear",
         align_corners: bool = False,
@@ -49,8 +50,8 @@ class Resize(keras.layers.Layer):
         super().__init__(**kwargs)
         if factor is not None and size is not None:
             raise ValueError(f"Resize takes `factor` or `size`, not both; received factor={factor}, size={size}.")
-        if factor is not None and factor < 1:
-            raise ValueError(f"Resize needs a `factor` of at least 1, received {factor}.")
+        if factor is not None and not factor > 0:
+            raise ValueError(f"Resize needs a `factor` above 0, received {factor}.")
         if interpolation not in INTERPOLATIONS:
             raise ValueError(f"`interpolation` must be one of {INTERPOLATIONS}, received {interpolation!r}.")
         if align_corners and interpolation != "bilinear":
@@ -80,7 +81,7 @@ class Resize(keras.layers.Layer):
             return self.size
         if self.factor is None:
             raise ValueError(f"Layer {self.name!r}: give `factor`, `size`, or call it with `like=`.")
-        height, width = (None if n is None else n * self.factor for n in shape[1:3])
+        height, width = (None if n is None else _times(n, self.factor) for n in shape[1:3])
         return height, width
 
     def _resize_tensorflow(self, inputs, height, width):
@@ -117,6 +118,15 @@ def _under_xla() -> bool:
     import tensorflow as tf
 
     return tf.__internal__.get_enclosing_xla_context() is not None  # exported for libraries such as Keras
+
+
+def _times(size: Any, factor: float) -> Any:
+    """A size that is known or a tensor, times the factor."""
+    if factor == int(factor):
+        return size * int(factor)
+    if isinstance(size, int):
+        return max(1, round(size * factor))
+    return ops.maximum(1, ops.cast(ops.round(ops.cast(size, "float32") * factor), "int32"))
 
 
 def _multiply(x: Tensor, height: Any, width: Any, *, align_corners: bool) -> Tensor:

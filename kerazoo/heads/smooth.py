@@ -1,0 +1,61 @@
+"""Smooth head: one convolution to the classes, and a Gaussian that ties neighbouring pixels together.
+
+It is ConvMixerSeg's neighbourhood correlation enforcement: the logits are smoothed in training and in prediction, so
+that the gradient of a pixel reaches its neighbourhood, and training with image labels finds more than the most telling
+part of an object.
+"""
+
+from dataclasses import dataclass
+
+from kerazoo.arguments import check_odd
+from kerazoo.heads._logits import PRIOR, check_prior, classify
+from kerazoo.layers import GaussianSmooth, Resize
+from kerazoo.types import Features, Level
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smooth:
+    """Score every pixel of the finest level, and smooth the logits at the resolution of the image.
+
+    Args:
+        sigma: Standard deviation of the Gaussian, in pixels of the image.
+        size: Pixels per row and column of the kernel; None is the odd number next above 6 sigma. The original has 50,
+            which is even and moves the maps by half a pixel to the upper left.
+        train_only: Whether only training smooths, and predictions keep their detail.
+        border: "renormalize", or "zeros" as in the original; see `kerazoo.layers.GaussianSmooth`.
+        kernel_size: Odd size of the convolution.
+        prior: Share of foreground pixels that the untrained head predicts.
+
+    Call: `features`, decoded levels, fine to coarse; `num_classes`, channels of the logits.
+    Returns: the logits as a level: stride 1 and `(B, H, W, num_classes)`, float32.
+    Raises: ValueError if an argument is not one of those.
+    """
+
+    sigma: float = 7.0
+    size: int | None = None
+    train_only: bool = False
+    border: str = "renormalize"
+    kernel_size: int = 1
+    prior: float = PRIOR
+
+    def __post_init__(self):
+        check_odd("Smooth", "kernel_size", self.kernel_size)
+        check_prior(self.prior, owner="Smooth")
+        self._smoothing()
+
+    def __call__(self, features: Features, *, num_classes: int) -> Level:
+        stride, x = features[0]
+        logits = classify(x, num_classes=num_classes, kernel_size=self.kernel_size, prior=self.prior)
+        if stride > 1:
+            logits = Resize(factor=stride, dtype="float32", name="h_up")(logits)
+        return Level(1, self._smoothing()(logits))
+
+    def _smoothing(self) -> GaussianSmooth:
+        return GaussianSmooth(
+            sigma=self.sigma,
+            size=self.size,
+            border=self.border,
+            train_only=self.train_only,
+            dtype="float32",
+            name="h_smooth",
+        )

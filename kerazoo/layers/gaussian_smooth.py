@@ -1,0 +1,86 @@
+"""Gaussian smoothing of maps: every pixel becomes the weighted mean of its neighbourhood, without a weight to train.
+
+Two passes, along the rows and along the columns, in place of one with a square kernel: size + size multiplications per
+pixel, and not size × size.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+BORDERS = ("renormalize", "zeros")
+
+
+@keras.saving.register_keras_serializable("kerazoo")
+class GaussianSmooth(keras.layers.Layer):
+    """Convolve each channel with a fixed Gaussian kernel of sum 1.
+
+    An odd `size` is centred on the pixel. An even one cannot be: its centre lies half a pixel further right and down,
+    so that maps move by half a pixel to the upper left.
+
+    Args:
+        sigma: Standard deviation in pixels, above 0.
+        size: Pixels per row and column of the kernel; None takes the odd number next above 6 sigma, which leaves out
+            0.3 % of the weight.
+        border: What is beyond the border: "renormalize" leaves it out, so that a constant map stays constant; "zeros"
+            counts it as 0, as a convolution with padding does, and pulls logits there towards 0.
+        train_only: Whether only training smooths, and predictions keep their detail.
+
+    Call: `inputs` `(B, H, W, C)`, floating point; `training`.
+    Returns: the same shape, dtype of the layer.
+
+    Raises:
+        ValueError: `sigma` is not above 0, `size` is not a whole number of at least 1, or `border` is unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        sigma: float = 7.0,
+        size: int | None = None,
+        border: str = "renormalize",
+        train_only: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not sigma > 0:
+            raise ValueError(f"GaussianSmooth's `sigma` is in pixels and must be above 0, received {sigma}.")
+        self.sigma = float(sigma)
+        self.size = 2 * int(np.ceil(3 * sigma)) + 1 if size is None else size
+        if self.size < 1 or self.size != int(self.size):
+            raise ValueError(f"GaussianSmooth's `size` must be a whole number of at least 1, received {size}.")
+        if border not in BORDERS:
+            raise ValueError(f"GaussianSmooth's `border` must be one of {BORDERS}, received {border!r}.")
+        self.border = border
+        self.train_only = bool(train_only)
+
+    def call(self, inputs, training=False):
+        if self.train_only and not training:
+            return inputs
+        smooth = self._pass(self._pass(inputs, axis=1), axis=2)
+        if self.border == "zeros":
+            return smooth
+        inside = ops.ones_like(inputs[:1, :, :, :1])
+        return smooth / self._pass(self._pass(inside, axis=1), axis=2)
+
+    def _pass(self, x, *, axis: int):
+        """Convolve along one axis, every channel for itself."""
+        kernel = ops.convert_to_tensor(gaussian(self.sigma, self.size), dtype=x.dtype)
+        shape, pads = [1, 1, 1, 1], [[0, 0] for _ in range(4)]
+        shape[axis - 1], pads[axis] = self.size, [(self.size - 1) // 2, self.size // 2]
+        kernel = ops.tile(ops.reshape(kernel, shape), (1, 1, x.shape[-1], 1))
+        return ops.depthwise_conv(ops.pad(x, pads), kernel, padding="valid")
+
+    def compute_output_shape(self, inputs_shape):
+        return tuple(inputs_shape)
+
+    def get_config(self):
+        own = {"sigma": self.sigma, "size": self.size, "border": self.border, "train_only": self.train_only}
+        return {**super().get_config(), **own}
+
+
+def gaussian(sigma: float, size: int) -> np.ndarray:
+    """`(size,)` float64 weights of a Gaussian at the positions of a kernel, with sum 1."""
+    positions = np.arange(size) - (size - 1) / 2
+    weights = np.exp(-0.5 * (positions / sigma) ** 2)
+    return weights / weights.sum()

@@ -1,0 +1,19 @@
+"""Segmentation from labels of images: class activation maps, thresholds without masks, pseudo-masks."""
+
+from kerazoo.weak.cam import cam_alpha, cam_beta, segmenter_of
+from kerazoo.weak.maps import ClassMaps, class_maps
+from kerazoo.weak.pooling import POOLINGS
+from kerazoo.weak.pseudo_masks import pseudo_masks
+from kerazoo.weak.thresholds import Threshold, choose_threshold
+
+__all__ = [
+    "POOLINGS",
+    "ClassMaps",
+    "Threshold",
+    "cam_alpha",
+    "cam_beta",
+    "choose_threshold",
+    "class_maps",
+    "pseudo_masks",
+    "segmenter_of",
+]
