@@ -283,9 +283,13 @@ def verify(
 ) -> None:
     """Look at every image and mask of a data set. Exit status: 0 nothing found, 1 something, 2 it cannot be read."""
     from kerazoo.data import verify as look
+    from kerazoo.data.shards import is_prepared
     from kerazoo.data.source_arguments import source_options
+    from kerazoo.data.sources import SOURCES
 
-    name, words = ("folder", ["--root", source]) if Path(source).is_dir() else (source, [])
+    name, words = source, []
+    if source not in SOURCES and Path(source).is_dir():
+        name, words = "prepared" if is_prepared(source) else "folder", ["--root", source]
     make, options = source_options(name, [*words, *context.args])
     console = _console()
     with _progress(console, "verifying") as progress:

@@ -10,6 +10,7 @@ from data_fixtures import figure, write_pair
 from medical_fixtures import leaked, write_dicom
 from typer.testing import CliRunner
 
+import kerazoo as kz
 from kerazoo.cli import app
 
 FIGURE = figure()
@@ -60,13 +61,12 @@ def test_usage_is_status_2(run, tmp_path, words, message):
 
 def test_coco(run, tmp_path):
     save(tmp_path, content(annotation(1, 100, 2, [box(4, 4, 9, 9)]), annotation(2, 99, 3, [box(70, 4, 79, 9)])))
+    (tmp_path / "coco").mkdir()  # the source has the name first; this would be ./coco
     words = ("coco", "--images", "images", "--annotations", "instances.json")
     result = run(*words, "--ignore", "duplicate")
     assert result.exit_code == 1
     assert "outside: 1 annotations that do not lie in their image" in result.output
-    assert run(*words, "--classes", "[bicycle]", "--ignore", "duplicate").exit_code == 0, (
-        "the other class is background"
-    )
+    assert run(*words, "--classes", "bicycle", "--ignore", "duplicate").exit_code == 0, "the other class is background"
 
 
 def test_the_archive_of_x_rays(run, tmp_path):
@@ -81,3 +81,10 @@ def test_the_archive_of_x_rays(run, tmp_path):
     assert {row["id"] for row in rows if row["kind"] == "missing"} == {"alone", "lost"}
     assert "2 images, 1 with foreground" in result.output
     assert not leaked(result.output + (tmp_path / "verify.csv").read_text())
+
+
+def test_prepared_data(run, tmp_path):
+    kz.data.prepare(kz.data.sources.synthetic(4, image_size=(16, 16)), tmp_path / "cache", workers=1)
+    result = run("cache")
+    assert result.exit_code == 0, result.output
+    assert "Nothing found in 4 samples." in result.output

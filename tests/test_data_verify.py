@@ -167,6 +167,18 @@ def test_readers_of_others_are_checked_too():
     }
 
 
+def test_an_error_that_nobody_expected_is_a_finding_and_its_words_stay_out():
+    class Broken(Arrays):
+        def image(self, index):
+            if index == 1:
+                raise KeyError("DOE^JANE")
+            return super().image(index)
+
+    images = np.stack([noise(k, (8, 8, 1)) for k in range(3)])
+    report = verify(kz.data.Source(Broken(images=images, masks=np.zeros((3, 8, 8), np.uint8))))
+    assert report.findings == (("unreadable", "sample-001", "sample-001 cannot be read: KeyError."),)
+
+
 def test_a_label_that_the_mask_contradicts():
     class Wrong(Arrays):
         @property

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 
@@ -82,9 +82,11 @@ def _value(option: str, word: str | None, annotation: Any) -> Any:
     if set(kinds) <= {str, Path, type(None)} and word != "null":
         return word
     try:
-        return yaml.safe_load(word)
+        value = yaml.safe_load(word)
     except yaml.YAMLError as error:
         raise ValueError(f"--{option} has the value {word!r}, which is no YAML ({error}).") from error
+    one_of_several = isinstance(value, str) and str not in kinds and any(get_origin(kind) is Sequence for kind in kinds)
+    return [value] if one_of_several else value
 
 
 def _listed(value: Any) -> list[Any]:

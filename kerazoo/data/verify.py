@@ -232,8 +232,8 @@ class _Inspector:
     def __call__(self, index: int) -> _Look:
         source, id = self.source, self.source.id(index)
         faults: list[tuple[str, str]] = []
-        image = _tried(source.image, index, faults)
-        mask = _tried(source.mask, index, faults) if source.has_masks else None
+        image = _tried(source.image, index, id, faults)
+        mask = _tried(source.mask, index, id, faults) if source.has_masks else None
         form = digest = mask_digest = classes = None
         if image is not None:
             form = (image.shape[2], image.dtype.name)
@@ -257,13 +257,18 @@ class _Inspector:
         return _Look(tuple(dict.fromkeys(faults)), form, digest, mask_digest, classes)
 
 
-def _tried(read: Callable[[int], np.ndarray], index: int, faults: list[tuple[str, str]]) -> np.ndarray | None:
+def _tried(read: Callable[[int], np.ndarray], index: int, id: str, faults: list[tuple[str, str]]) -> np.ndarray | None:
     try:
         return read(index)
+    except ModuleNotFoundError:  # not the data's fault
+        raise
+    except FileNotFoundError as error:
+        faults.append(("missing", str(error)))
     except (ValueError, OSError) as error:
-        missing = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-        faults.append((getattr(error, "kind", missing if isinstance(error, OSError) else "format"), str(error)))
-        return None
+        faults.append((getattr(error, "kind", "unreadable" if isinstance(error, OSError) else "format"), str(error)))
+    except Exception as error:  # a reader that did not expect this file; what it says may hold anything
+        faults.append(("unreadable", f"{id} cannot be read: {type(error).__name__}."))
+    return None
 
 
 def _hash(pixels: np.ndarray) -> bytes:
