@@ -308,7 +308,8 @@ def _decode(data: Any, header: DicomHeader, path: str | Path) -> np.ndarray:
         raise
     except Exception as error:  # pydicom and the decoders raise whatever damaged bytes lead to
         raise _damaged(path, "its pixel data are", error) from None
-    if pixels.shape != ((rows, columns) if samples == 1 else header.shape) or pixels.dtype.kind not in "iu":
+    shape = (rows, columns) if samples == 1 else header.shape
+    if pixels.shape != shape or pixels.dtype.kind != ("i" if header.signed else "u"):
         raise DataError(f"{path}: its pixel data do not fill {rows}x{columns} pixels. Restore it.", "unreadable")
     return pixels
 
