@@ -45,6 +45,7 @@ def make_batches(
     return pipeline(
         source,
         sampler=settings.sampler,
+        balance=settings.balance,
         balanced_batches=settings.balanced_batches,
         augment=[create("data.augment", part) for part in settings.augment],
         shuffle=True,

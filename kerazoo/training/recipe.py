@@ -173,6 +173,7 @@ class Training(Section):
         precision: Keras dtype policy of the model.
         seed: Seed of weights, sampling and augmentation; the split has its own.
         sampler: "natural", "under" or "over" (see `kerazoo.data.pipeline`).
+        balance: What "under" and "over" balance: "foreground" against empty images, or "classes" against each other.
         balanced_batches: Half of every batch is foreground images, not only half of the epoch.
         augment: Augmentations of the training images, in order.
         weights: A name of `kerazoo.data.weights.list()` with its keywords: weights of the pixels in the loss, made from
@@ -193,6 +194,7 @@ class Training(Section):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     seed: Annotated[int, Field(ge=0)] = 0
     sampler: Literal["natural", "under", "over"] = "natural"
+    balance: Literal["foreground", "classes"] = "foreground"
     balanced_batches: bool = False
     augment: tuple[Annotated[Part, registered("data.augment")], ...] = ()
     weights: Annotated[Part, registered("data.weights")] | None = None

@@ -181,7 +181,8 @@ def _audit(recipe: Recipe, source: "Source", split: dict[str, "Source"]) -> dict
     from kerazoo.data.sampling import audit
 
     counts = {name: {"images": len(part), "foreground": int(part.foreground.sum())} for name, part in split.items()}
-    sampled = audit(split["train"], sampler=recipe.training.sampler, seed=recipe.training.seed)
+    chosen = recipe.training
+    sampled = audit(split["train"], sampler=chosen.sampler, balance=chosen.balance, seed=chosen.seed)
     return {"source": str(source), "sampler": str(sampled), "splits": counts, "warnings": list(source.warnings)}
 
 
