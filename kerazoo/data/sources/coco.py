@@ -200,7 +200,10 @@ class Coco:
         shown[instances.images[counts], instances.labels[counts]] = True
         shown[:, 0] = ~shown[:, 1:].any(axis=1)
         labels = shown[:, 1:] if self.num_classes == 1 else shown
-        return Facts(labels, lambda: self._shapes, tuple(self._checked[1]))
+        return Facts(labels, self._all_shapes, tuple(self._checked[1]))
+
+    def _all_shapes(self) -> np.ndarray:  # a method, unlike a lambda, can be sent to other processes
+        return self._shapes
 
     @cached_property
     def _shapes(self) -> np.ndarray:

@@ -174,7 +174,7 @@ class Labelled:
     @property
     def facts(self) -> Facts:
         """See `Reader`."""
-        return Facts(self.labels, lambda: self._shapes)
+        return Facts(self.labels, self._all_shapes)
 
     def image(self, index: int) -> np.ndarray:
         """See `Reader`."""
@@ -192,6 +192,9 @@ class Labelled:
     def fingerprint(self, index: int) -> str:
         """See `Reader`."""
         return f"{self.pixels.fingerprint(index)} {np.flatnonzero(self.labels[index]).tolist()} {self.has_masks}"
+
+    def _all_shapes(self) -> np.ndarray:  # a method, unlike a lambda, can be sent to other processes
+        return self._shapes
 
     @cached_property
     def _shapes(self) -> np.ndarray:
