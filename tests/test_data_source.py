@@ -1,13 +1,16 @@
 """What every source can do: describe itself, split, select, count."""
 
+import pickle
 import subprocess
 import sys
 import time
 import tracemalloc
 
+import coco_fixtures
 import numpy as np
 import pytest
-from data_fixtures import Arrays, arrays, labelled
+import source_tree
+from data_fixtures import Arrays, arrays, figure, labelled, write_pair
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +26,39 @@ def test_sources_need_neither_tensorflow_nor_keras():
         "print(sorted({'tensorflow', 'keras', 'jax', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+NETWORK = ("ftplib", "http", "huggingface_hub", "requests", "socket", "urllib")
+
+
+def test_nothing_is_downloaded():
+    """No module of the data knows the network, but the one that connects to an input worker."""
+    found = {
+        (path, name.partition(".")[0])
+        for path, tree in source_tree.modules(source_tree.PACKAGE / "data")
+        for _, name in source_tree.imports(tree)
+    }
+    assert {(path, name) for path, name in found if name in NETWORK} == {("pipeline.py", "socket")}
+
+
+def test_sources_can_be_sent_to_other_processes(tmp_path):
+    """Also after their labels, sizes and warnings are known."""
+    write_pair(tmp_path / "tiles", "a", figure(), scale=1)
+    outline = coco_fixtures.annotation(1, 99, 2, [coco_fixtures.box(0, 0, 20, 10)])
+    folder = kz.data.sources.folder(tmp_path / "tiles")
+    sources = [
+        folder,
+        kz.data.concat(arrays(3).subset([0]), arrays(3).subset([2])),
+        kz.data.sources.synthetic(3),
+        kz.data.sources.coco(*coco_fixtures.save(tmp_path / "coco", coco_fixtures.content(outline))),
+        kz.data.prepare(folder, tmp_path / "cache", workers=1),
+    ]
+    for source in sources:
+        _ = source.labels, source.shapes, source.warnings
+        copy = pickle.loads(pickle.dumps(source))
+        assert (copy.ids, copy.labels.tolist()) == (source.ids, source.labels.tolist())
+        assert (copy[0].image == source[0].image).all()
+        assert (copy[0].mask == source[0].mask).all()
 
 
 def test_describes_itself():
