@@ -4,7 +4,10 @@ import io
 from pathlib import Path
 
 import numpy as np
+from data_fixtures import figure
 from PIL import Image
+
+from kerazoo.data.rle import encode_runs
 
 SECRETS = {
     "PatientName": "Mustermann^Erika",
@@ -18,6 +21,10 @@ SECRETS = {
     "PatientAddress": "Geheimgasse 13",
 }
 """What a file says of a patient: no word of it may be in a name, an error, a warning or a file of ours."""
+
+
+FIGURE = figure(40, 56)
+HALVES = (FIGURE & (np.arange(56) < 14), FIGURE & (np.arange(56) >= 14))
 
 
 def leaked(text):
@@ -86,6 +93,35 @@ def write_dicom(
     path.parent.mkdir(parents=True, exist_ok=True)
     data.save_as(path, enforce_file_format=True)
     return path
+
+
+def uid(number):
+    """An id as the pneumothorax archive has them."""
+    return f"1.2.276.0.7230010.3.1.4.8323329.{300 + number}.1517875{160 + 7 * number}"
+
+
+def archive(root, *, rows=None, images=8, **fields):
+    """The pneumothorax archive, small: its directory of images, and its CSV.
+
+    Images lie in directories of study and series; every fourth, from the second on, shows the figure, in two rows of
+    the CSV; every third is MONOCHROME1; two in turn are of one patient. `rows` replaces the CSV's pairs of id and runs.
+    """
+    for number in range(images):
+        study = f"dicom-images-train/{uid(90 + number)}/{uid(80 + number)}"
+        shown = np.where(FIGURE & (number % 4 == 1), 220, 30).astype("u1")
+        inverted = number % 3 == 2
+        write_dicom(
+            root / study / f"{uid(number)}.dcm",
+            255 - shown if inverted else shown,
+            photometric="MONOCHROME1" if inverted else "MONOCHROME2",
+            **{"PatientID": f"PID-4711-{number // 2:04d}", **fields},
+        )
+    if rows is None:
+        masks = [[encode_runs(half) for half in HALVES] if n % 4 == 1 else ["-1"] for n in range(images)]
+        rows = [(uid(n), runs) for n in reversed(range(images)) for runs in masks[n]]
+    text = "".join(f"{id}, {runs}\n" for id, runs in rows)
+    (root / "train-rle.csv").write_text(f"ImageId, EncodedPixels\n{text}")
+    return root / "dicom-images-train", root / "train-rle.csv"
 
 
 def write_nifti(path, values, affine, *, dtype=np.int16, codes=(1, 1), **header):

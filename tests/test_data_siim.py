@@ -8,8 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from data_fixtures import figure
-from medical_fixtures import leaked, write_dicom
+from medical_fixtures import FIGURE, archive, leaked, uid, write_dicom
 from source_tree import REPOSITORY
 
 import kerazoo as kz
@@ -17,36 +16,6 @@ from kerazoo.data import dicom, names, rle_table
 from kerazoo.data.faults import MissingError
 from kerazoo.data.rle import encode_runs
 from kerazoo.data.sources.siim import siim
-
-UID = "1.2.276.0.7230010.3.1.4.8323329.{}.1517875{}"
-FIGURE = figure(40, 56)
-HALVES = (FIGURE & (np.arange(56) < 14), FIGURE & (np.arange(56) >= 14))
-
-
-def uid(number):
-    return UID.format(300 + number, 160 + 7 * number)
-
-
-def archive(root, *, rows=None, images=8, **fields):
-    """Images in directories of study and series, as the competition has them; each fourth shows the figure."""
-    for number in range(images):
-        study = f"dicom-images-train/{uid(90 + number)}/{uid(80 + number)}"
-        shown = np.where(FIGURE & (number % 4 == 1), 220, 30).astype("u1")
-        inverted = number % 3 == 2
-        write_dicom(
-            root / study / f"{uid(number)}.dcm",
-            255 - shown if inverted else shown,
-            photometric="MONOCHROME1" if inverted else "MONOCHROME2",
-            **{"PatientID": f"PID-4711-{number // 2:04d}", **fields},
-        )
-    if rows is None:
-        rows = [(uid(n), text) for n in reversed(range(images)) for text in runs(n)]
-    (root / "train-rle.csv").write_text("ImageId, EncodedPixels\n" + "".join(f"{id}, {text}\n" for id, text in rows))
-    return root / "dicom-images-train", root / "train-rle.csv"
-
-
-def runs(number):
-    return [encode_runs(half) for half in HALVES] if number % 4 == 1 else ["-1"]
 
 
 @pytest.fixture(scope="module")
