@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from kerazoo.data.warps import Crop
+
 HEADS = ("mask", "label")
 _ABOUT = "kerazoo-about"  # under which a service says how many batches and epochs it has
 
@@ -32,7 +34,7 @@ def pipeline(
     sampler: str = "natural",
     balance: str = "foreground",
     balanced_batches: bool = False,
-    augment: "Sequence[str | keras.layers.Layer]" = (),
+    augment: "Sequence[str | keras.layers.Layer | Crop]" = (),
     seed: int = 0,
     outputs: "str | Iterable[str] | keras.Model" = "mask",
     weights: str | Callable[..., np.ndarray] | None = None,
@@ -96,7 +98,7 @@ def pipeline(
     if weigh and not masks:
         raise ValueError(f'`weights` are of pixels, and outputs="label" has none; received weights={weights!r}.')
     balancing = sampler != "natural"
-    kinds, names = strata(source, balance) if balancing else (None, ())
+    kinds, names = strata(source, balance=balance) if balancing else (None, ())
     order = Order(
         size=len(source),
         strata=kinds,

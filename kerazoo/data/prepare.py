@@ -202,7 +202,7 @@ def _write(
                 settle(file)
             save(path.with_suffix(".npz"), {}, records=rows[shard])
             partial.replace(path)
-    if known is None:
+    if known is None or missing:
         save(root / RECORDS, {}, records=np.concatenate([rows[shard] for shard in range(shards)]))
     for shard in range(shards):
         (root / shard_name(shard, shards)).with_suffix(".npz").unlink(missing_ok=True)
