@@ -107,12 +107,12 @@ def test_batches_hold_every_class_equally_often():
 def test_strata_of_a_source():
     source = labelled([0, 1, 2, 2, 1, 0])
     assert [part.tolist() if part is not None else None for part in sampling.strata(source)[:1]] == [[0, 1, 1, 1, 1, 0]]
-    kinds, names = sampling.strata(source, "classes")
+    kinds, names = sampling.strata(source, balance="classes")
     assert (kinds.tolist(), names) == ([0, 1, 2, 2, 1, 0], ("empty", "class_1", "class_2"))
     with pytest.raises(ValueError, match="none of the 2 images shows 'class_1'. Take balance=\"foreground\""):
-        sampling.strata(source.subset([0, 2]), "classes")
+        sampling.strata(source.subset([0, 2]), balance="classes")
     with pytest.raises(ValueError, match="`balance` must be one of"):
-        sampling.strata(source, "class")
+        sampling.strata(source, balance="class")
     alike = labelled([2, 2, 2]).subset([0, 1])
     with pytest.raises(ValueError, match="balances classes, and all 2 images count for 'class_2'"):
         order(alike.strata, names=("empty", "class_1", "class_2"), sampler="over")
