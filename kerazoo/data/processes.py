@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -62,6 +63,8 @@ def serve() -> None:
     """What a child does: read the function, then items, and answer each with (True, result) or (False, error)."""
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get among the answers
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody reads them any more: end, without a word
     try:
         function = pickle.loads(pickle.load(requests))
         _answer(answers, (True, None))
@@ -87,11 +90,8 @@ def _answer(answers: BinaryIO, result: tuple[bool, Any]) -> None:
         pickle.loads(content) if not result[0] else None  # some errors cannot be made again
     except Exception:
         content = pickle.dumps((False, RuntimeError(f"{type(result[1]).__name__}: {result[1]}")))
-    try:
-        answers.write(content)
-        answers.flush()
-    except BrokenPipeError:
-        os._exit(1)
+    answers.write(content)
+    answers.flush()
 
 
 class _Child:
