@@ -70,7 +70,7 @@ def measure(root: Path, sampler: str, balance: str) -> dict[str, object]:
     opened = time.perf_counter()
     train, _ = source.split(by="image", fractions=(0.9, 0.1))
     divided = time.perf_counter()
-    kinds, names = strata(train, balance)
+    kinds, names = strata(train, balance=balance)
     order = Order(size=len(train), strata=kinds, names=names, sampler=sampler, seed=0)
     if sampler != "natural":
         str(audit_order(order))

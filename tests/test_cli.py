@@ -19,8 +19,8 @@ from tiny import tiny
 from typer.testing import CliRunner
 
 import kerazoo as kz
-from kerazoo import cli
 from kerazoo.cli import app
+from kerazoo.cli.terminal import progress_bar
 from kerazoo.training import build
 
 ROOT = Path(__file__).parents[1]
@@ -151,10 +151,10 @@ def test_predict_and_export_read_images_as_the_recipe_does(run, tmp_path):
 
 def test_a_terminal_gets_a_bar_and_a_pipe_none():
     terminal = Console(file=io.StringIO(), force_terminal=True, width=80)
-    with cli._progress(terminal, "predicting") as progress:
+    with progress_bar(terminal, "predicting") as progress:
         progress(3, 4)
     assert "predicting" in terminal.file.getvalue()
-    with cli._progress(Console(file=io.StringIO(), force_terminal=False), "predicting") as progress:
+    with progress_bar(Console(file=io.StringIO(), force_terminal=False), "predicting") as progress:
         assert progress is None
 
 

@@ -164,12 +164,6 @@ FAULTS = [
     ("not-compiled", "error", "model.compile", lambda: (plain(), (images(), masks()))),
     ("no-loss", "error", "without a loss", lambda: (_compiled_without_loss(), (images(), masks()))),
     (
-        "changed-after-compile",
-        "warning",
-        "'norm'",
-        lambda: (frozen(compiled(plain()), "norm"), (images(), masks())),
-    ),
-    (
         "nothing-trainable",
         "error",
         "unfreeze",

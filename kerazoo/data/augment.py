@@ -126,14 +126,15 @@ def noise(*, factor: float = 0.04) -> keras.layers.Layer:
 
 
 def elastic(*, factor: float = 0.04, cells: int = 4, fill_value: float = 0.0) -> keras.layers.Layer:
-    """Bend by a smooth random field: a grid of `cells`, displaced by up to about `factor` of the shorter side."""
+    """Bend by a smooth random field: a grid of `cells`, moved by up to about `factor`; `fill_value` as `rotate`."""
     return RandomElastic(factor, cells=cells, fill_value=fill_value)
 
 
 def crop(*, size: tuple[int, int], foreground: float = 0.33, fill_value: float = 0.0) -> Crop:
     """Cut out a window of `size`; the share `foreground` of the windows shows some, if the image has any.
 
-    It comes first in `augment` and takes images of any sizes; see `kerazoo.data.warps.Crop`.
+    It comes first in `augment` and takes images of any sizes, smaller ones with `fill_value` around them, as `rotate`;
+    see `kerazoo.data.warps.Crop`.
     """
     return Crop(size=(size[0], size[1]), foreground=foreground, fill_value=fill_value)
 

@@ -159,7 +159,7 @@ class Draw(Turn):
         return self.order(epoch)[self.skip :].astype(np.int64), self.order.seeds(epoch)[self.skip :]
 
 
-def strata(source: Source, balance: str = "foreground") -> tuple[np.ndarray, tuple[str, ...]]:
+def strata(source: Source, *, balance: str = "foreground") -> tuple[np.ndarray, tuple[str, ...]]:
     """What a sampler balances, as `Order` takes it.
 
     Args:
@@ -246,7 +246,7 @@ def audit(
     Raises:
         ValueError: an argument is unknown, or the source has nothing to balance.
     """
-    kinds, names = strata(source, balance)
+    kinds, names = strata(source, balance=balance)
     return audit_order(Order(size=len(source), strata=kinds, names=names, sampler=sampler, seed=seed), epoch=epoch)
 
 

@@ -113,7 +113,17 @@ class DecisionRule:
         return ops.cast(mask, "uint8"), score
 
     def scores(self, probability: Tensor, *, label: Tensor | None = None) -> Tensor:
-        """Scores `(B,)` float32 of images; arguments and errors as in a call."""
+        """Scores of images, which `image_threshold` is for.
+
+        Args:
+            probability: `(B, h, w, C)` from `probabilities`.
+            label: `(B, C)` probabilities of the label head, which score="label" needs.
+
+        Returns: `(B,)` float32 in [0, 1].
+
+        Raises:
+            ValueError: score="label" without `label`.
+        """
         if self.score == "label":
             if label is None:
                 raise ValueError(
@@ -195,7 +205,12 @@ class DecisionRule:
             raise ValueError(f"{path} does not hold a decision rule: {error}. Tune or save it anew.") from error
 
     def save(self, path: str | Path, **facts: Any) -> None:
-        """Write the rule, and whatever else is to be remembered with it, as JSON."""
+        """Write the rule as JSON.
+
+        Args:
+            path: File that `load` reads.
+            **facts: What else is to be remembered with it, such as the split it was tuned on.
+        """
         Path(path).write_text(json.dumps({"rule": asdict(self), **facts}, indent=2) + "\n", encoding="utf-8")
 
 

@@ -11,6 +11,9 @@ class WithMaps(keras.layers.Layer):
     Returns: the label logits.
     """
 
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+
     def call(self, inputs):
         return inputs[0]
 

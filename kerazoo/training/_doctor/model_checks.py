@@ -17,7 +17,7 @@ _RATES = ("learning_rate", "initial_learning_rate", "warmup_target")
 
 
 def check_compiled(model: keras.Model) -> Iterator[Finding]:
-    """The model is compiled, with a loss, and its frozen layers are those of the compilation."""
+    """The model is compiled, with a loss."""
     if not model.compiled:
         yield error(
             "not-compiled",
@@ -30,15 +30,6 @@ def check_compiled(model: keras.Model) -> Iterator[Finding]:
             "no-loss",
             "the model was compiled without a loss, so that fit has nothing to minimise.",
             "Pass `loss` to compile, such as kerazoo.losses.CrossEntropy() + 0.1 * kerazoo.losses.ForegroundDice().",
-        )
-    compiled_flags: Mapping[Any, bool] = getattr(model, "_compiled_trainable_state", None) or {}
-    changed = [layer.name for layer, flag in compiled_flags.items() if layer.trainable != flag]
-    if changed:
-        yield warning(
-            "changed-after-compile",
-            f"`trainable` of {_some(changed)} changed after compile: TensorFlow may go on with what was compiled, and "
-            "other backends stop.",
-            "Call model.compile(…) again after the last change of `trainable`.",
         )
 
 

@@ -2,43 +2,16 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
-_WARNINGS = 10  # that a command prints
-_EXPECTED = (ValueError, OSError, FloatingPointError, ModuleNotFoundError, RuntimeError)
-
-
-class _Commands(TyperGroup):
-    """Turns the errors that a person can mend into one sentence and exit code 2."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except typer.Exit:  # a RuntimeError, with the exit code that the command chose
-            raise
-        except _EXPECTED as error:
-            if ctx.params.get("debug"):
-                raise
-            typer.secho(f"kerazoo: {error}", err=True, fg=typer.colors.RED)
-            raise typer.Exit(2) from error
-        except KeyboardInterrupt as error:
-            advice = {
-                "train": "; the same command with --resume continues",
-                "prepare": "; the same command continues",
-            }.get(ctx.invoked_subcommand, "")
-            typer.secho(f"kerazoo: interrupted{advice}.", err=True)
-            raise typer.Exit(130) from error
-
+from kerazoo.cli.terminal import Commands, console_of, progress_bar
 
 app = typer.Typer(
-    cls=_Commands,
+    cls=Commands,
     name="kerazoo",
     help="Semantic segmentation by transfer learning: train, evaluate, predict, export.",
     no_args_is_help=True,
@@ -83,7 +56,7 @@ def demo(
 
     with as_file(files("kerazoo.training") / "synthetic_demo.yaml") as path:
         recipe = Recipe.load(path)
-    train(recipe, run, overwrite=True, console=_console())
+    train(recipe, run, overwrite=True, console=console_of())
 
 
 @app.command()
@@ -95,7 +68,7 @@ def models(
 ) -> None:
     """List encoders, decoders and heads; any encoder goes with any decoder and any head."""
     if weights:
-        _console().print(_weights(pattern))
+        console_of().print(_weights(pattern))
         return
     _load_keras()
     import kerazoo as kz
@@ -103,7 +76,7 @@ def models(
     parts = {kind: getattr(kz, kind).list(pattern) for kind in ("encoders", "decoders", "heads")}
     if not any(parts.values()):
         raise ValueError(f"No encoder, decoder or head matches {pattern!r}. `kerazoo models` lists all.")
-    console = _console()
+    console = console_of()
     for kind, names in parts.items():
         if names:
             console.print(f"[bold]{kind}[/bold] ({len(names)})")
@@ -128,7 +101,7 @@ def train(
 
     settings = training.Recipe.load(recipe, assignments or ())
     run = run or Path("runs") / settings.name
-    training.train(settings, run, data, resume=resume, overwrite=overwrite, console=_console())
+    training.train(settings, run, data, resume=resume, overwrite=overwrite, console=console_of())
 
 
 @app.command()
@@ -154,7 +127,7 @@ def evaluate(
     from kerazoo import training
 
     options: dict[str, Any] = {"threshold": threshold, "checkpoint": checkpoint, "surface": surface}
-    training.evaluate(run, split, data, **options, tune_rule=tune_rule, metric=metric, console=_console())
+    training.evaluate(run, split, data, **options, tune_rule=tune_rule, metric=metric, console=console_of())
 
 
 @app.command()
@@ -184,9 +157,9 @@ def predict(
     from kerazoo.training.run import load_model, read_run
 
     recipe, _ = read_run(run)
-    console = _console()
+    console = console_of()
     rule = rules.announce(rules.choose(run, recipe, checkpoint, threshold=threshold), console, tiled=tile is not None)
-    with _progress(console, "predicting") as progress:
+    with progress_bar(console, "predicting") as progress:
         rows = predict_folder(
             load_model(run, checkpoint),
             folder,
@@ -233,14 +206,14 @@ def export(
     written = saved_model(
         load_model(run, checkpoint),
         to,
-        rule=rules.announce(rules.choose(run, recipe, checkpoint), _console()),
+        rule=rules.announce(rules.choose(run, recipe, checkpoint), console_of()),
         image_size=recipe.data.image_size,
         input_dtype=input_dtype,  # pyright: ignore[reportArgumentType]  # checked there
         intensity_range=_reading(recipe).get("intensity_range"),
         class_names=["background", *names] if facts["num_classes"] == 1 else names,
         overwrite=overwrite,
     )
-    _console().print(f"exported: {written}", highlight=False, soft_wrap=True)
+    console_of().print(f"exported: {written}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -251,7 +224,7 @@ def compare(
     _load_keras()
     from kerazoo.training import experiments
 
-    _console().print(experiments.table(experiments.compare(runs)))
+    console_of().print(experiments.table(experiments.compare(runs)))
 
 
 @app.command()
@@ -259,85 +232,7 @@ def report(run: RunArgument) -> None:
     """Write report.html of a run anew from the files in its directory."""
     from kerazoo.report import html
 
-    _console().print(f"report: {html.write(run)}", highlight=False, soft_wrap=True)
-
-
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def verify(
-    context: typer.Context,
-    source: Annotated[
-        str,
-        typer.Argument(metavar="SOURCE", help="A folder of images and masks; or siim, coco, …. Its options follow it."),
-    ],
-    report: Annotated[Path, typer.Option("--report", help="Where the findings go, as CSV or .json.")] = Path(
-        "verify.csv"
-    ),
-    fix: Annotated[
-        Path | None, typer.Option("--fix", metavar="FILE", help="Write the samples to leave out, for --exclude FILE.")
-    ] = None,
-    split: Annotated[Path | None, typer.Option("--split", help="A split.csv, to find what is in two parts.")] = None,
-    ignore: Annotated[
-        list[str] | None, typer.Option("--ignore", metavar="KIND", help="A kind not to report; may be repeated.")
-    ] = None,
-    workers: Annotated[int, typer.Option("--workers", help="Processes that read; 1 reads in threads.")] = 1,
-) -> None:
-    """Look at every image and mask of a data set. Exit status: 0 nothing found, 1 something, 2 it cannot be read."""
-    from kerazoo.data import verify as look
-    from kerazoo.data.shards import is_prepared
-    from kerazoo.data.source_arguments import source_options
-    from kerazoo.data.sources import SOURCES
-
-    name, words = source, []
-    if source not in SOURCES and Path(source).is_dir():
-        name, words = "prepared" if is_prepared(source) else "folder", ["--root", source]
-    make, options = source_options(name, [*words, *context.args])
-    console = _console()
-    with _progress(console, "verifying") as progress:
-        found = look(make, split=split, ignore=ignore or (), workers=workers, progress=progress, **options)
-    console.print(str(found), highlight=False, soft_wrap=True, markup=False)
-    found.save(report)
-    console.print(f"report: {report}", highlight=False, soft_wrap=True)
-    if fix is not None:
-        found.save_exclusions(fix)
-        console.print(f"{len(found.exclusions)} samples to leave out: {fix}", highlight=False, soft_wrap=True)
-    if not found.clean:
-        raise typer.Exit(1)
-
-
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def prepare(
-    context: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="folder, siim, coco or lits; its options follow.")],
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the prepared data go.")],
-    size: Annotated[
-        str | None, typer.Option("--size", help="512, or HEIGHTxWIDTH; images keep their sizes if not given.")
-    ] = None,
-    compress: Annotated[bool, typer.Option("--compress", help="Smaller files that take longer to read.")] = False,
-    workers: Annotated[int | None, typer.Option("--workers", help="Processes; one for each core if not given.")] = None,
-) -> None:
-    """Decode a data set once, to be read quickly: kerazoo prepare siim --images DIR --csv FILE --to DIR."""
-    from kerazoo.data import prepare as write
-    from kerazoo.data.source_arguments import source_from_arguments
-
-    images = source_from_arguments(source, context.args)
-    console = _console()
-    with _progress(console, "preparing") as progress:
-        made = write(images, to, image_size=_size(size), compress=compress, workers=workers, progress=progress)
-    console.print(f"prepared: {to}. {made}", highlight=False, soft_wrap=True)
-    for warning in made.warnings[:_WARNINGS]:
-        console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
-    if len(made.warnings) > _WARNINGS:
-        console.print(f"… and {len(made.warnings) - _WARNINGS} more warnings", highlight=False)
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    """(height, width) of "512" or "384x512"."""
-    if text is None:
-        return None
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise ValueError(f"--size is a number of pixels or HEIGHTxWIDTH, as 512 or 384x512; received {text!r}.")
-    return int(sides[0]), int(sides[-1])
+    console_of().print(f"report: {html.write(run)}", highlight=False, soft_wrap=True)
 
 
 def _weights(pattern: str) -> Any:
@@ -383,20 +278,4 @@ def _reading(recipe: Any) -> dict[str, Any]:
     return {name: options[name] for name in ("exif_orientation", "intensity_range") if name in options}
 
 
-@contextmanager
-def _progress(console: Any, what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A function of the number done and the number of all that draws a bar; None where there is no terminal."""
-    if not console.is_terminal:
-        yield None
-        return
-    from rich.progress import Progress
-
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console()
+from kerazoo.cli import data as _data  # noqa: E402, F401 (its commands join the others)

@@ -1,0 +1,52 @@
+"""What every command shares: one-line errors, the console, and a progress bar."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+_EXPECTED = (ValueError, OSError, FloatingPointError, ModuleNotFoundError, RuntimeError)
+
+
+class Commands(TyperGroup):
+    """Turns the errors that a person can mend into one sentence and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.Exit:  # a RuntimeError, with the exit code that the command chose
+            raise
+        except _EXPECTED as error:
+            if ctx.params.get("debug"):
+                raise
+            typer.secho(f"kerazoo: {error}", err=True, fg=typer.colors.RED)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            advice = {
+                "train": "; the same command with --resume continues",
+                "prepare": "; the same command continues",
+            }.get(ctx.invoked_subcommand, "")
+            typer.secho(f"kerazoo: interrupted{advice}.", err=True)
+            raise typer.Exit(130) from error
+
+
+@contextmanager
+def progress_bar(console: Any, what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A function of the number done and the number of all that draws a bar; None where there is no terminal."""
+    if not console.is_terminal:
+        yield None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def console_of() -> Any:
+    """Where a command writes to; made anew, so that tests can take what it prints."""
+    from rich.console import Console
+
+    return Console()
