@@ -1,6 +1,7 @@
-"""Segmentation from labels of images: class activation maps, thresholds without masks, pseudo-masks."""
+"""Segmentation from labels of images: class activation maps, thresholds without masks, pseudo-masks, explanations."""
 
 from kerazoo.weak.cam import cam_alpha, cam_beta, segmenter_of
+from kerazoo.weak.explain import activation_maximization, first_filters, grad_cam
 from kerazoo.weak.maps import ClassMaps, class_maps
 from kerazoo.weak.pooling import POOLINGS
 from kerazoo.weak.pseudo_masks import pseudo_masks
@@ -10,10 +11,13 @@ __all__ = [
     "POOLINGS",
     "ClassMaps",
     "Threshold",
+    "activation_maximization",
     "cam_alpha",
     "cam_beta",
     "choose_threshold",
     "class_maps",
+    "first_filters",
+    "grad_cam",
     "pseudo_masks",
     "segmenter_of",
 ]

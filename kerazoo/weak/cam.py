@@ -126,7 +126,7 @@ def label_output(model: Any) -> Tensor | None:
     output = model.output
     if isinstance(output, Mapping):
         return output.get("label")
-    return output if len(output.shape) == 2 else None
+    return output if len(getattr(output, "shape", ())) == 2 else None
 
 
 def mask_output(model: Any) -> Tensor:
