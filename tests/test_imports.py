@@ -14,7 +14,13 @@ from source_tree import PACKAGE, REPOSITORY, dotted, imports, modules
 TENSORFLOW_ALLOWED = ("data/pipeline.py", "data/prepare.py", "training/strategy.py", "layers/resize.py", "export/")
 PRIVATE = ("keras.src", "tensorflow.python")
 # Distribution name → name to import, where they differ.
-IMPORT_NAMES = {"pillow": "PIL", "pyyaml": "yaml", "keras-hub": "keras_hub", "python-gdcm": "gdcm"}
+IMPORT_NAMES = {
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "keras-hub": "keras_hub",
+    "python-gdcm": "gdcm",
+    "scikit-image": "skimage",
+}
 # Hard dependencies that no line of the package imports, with the reason.
 INDIRECT = {"tensorboard": "keras.callbacks.TensorBoard imports it when a run is logged"}
 # Packages that come with a hard dependency and are imported by name.

@@ -5,6 +5,7 @@ from kerazoo.weak.explain import activation_maximization, first_filters, grad_ca
 from kerazoo.weak.maps import ClassMaps, class_maps
 from kerazoo.weak.pooling import POOLINGS
 from kerazoo.weak.pseudo_masks import pseudo_masks
+from kerazoo.weak.refinement import random_walk
 from kerazoo.weak.thresholds import Threshold, choose_threshold
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "first_filters",
     "grad_cam",
     "pseudo_masks",
+    "random_walk",
     "segmenter_of",
 ]

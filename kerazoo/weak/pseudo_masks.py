@@ -62,6 +62,11 @@ class PseudoMasks:
         return None
 
     @property
+    def value_range(self) -> tuple[float, float]:
+        """That of the source."""
+        return self.source.value_range
+
+    @property
     def facts(self) -> Facts:
         """Labels are those of the new masks."""
         shapes = np.array([(*mask[:2], channels) for mask, channels in zip(self.masks, self.channels, strict=True)])
@@ -83,7 +88,7 @@ class PseudoMasks:
 
     def fingerprint(self, index: int) -> str:
         """Changes with the image and with the mask."""
-        return f"{self.source.fingerprints[index]}-{zlib.crc32(self.masks[index][2])}"
+        return f"{self.source.subset([index]).fingerprint}-{zlib.crc32(self.masks[index][2])}"
 
 
 def pseudo_masks(
