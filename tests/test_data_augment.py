@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from data_fixtures import figure
+from data_fixtures import Arrays, arrays, figure
 
+import kerazoo as kz
 from kerazoo.data import augment
 from kerazoo.data.augment import Augmenter
 
@@ -108,6 +109,36 @@ def test_float_images_keep_range_and_dtype(name):
     assert images.dtype == np.float32
     assert images.min() >= 0
     assert images.max() <= 255
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_range_of_intensities_is_the_same_picture(name):
+    """Images in [-1, 1] become what they would become in 0-255: nothing is clipped to 0-255 or filled with grey."""
+    low, high = -1.0, 1.0
+    carried = IMAGES / np.float32(255) * (high - low) + low
+    tensors = (tf.constant(MASKS), tf.constant((3, 5), tf.int32))
+    unit, masks = Augmenter([name], value_range=(low, high))(tf.constant(carried), *tensors)
+    images, expected = apply([name], IMAGES.astype(np.float32))
+    np.testing.assert_allclose((unit.numpy() - low) / (high - low) * 255, images, atol=0.01)
+    assert (masks.numpy() == expected).all()
+
+
+def test_the_range_of_the_source_reaches_augmentation():
+    class Unit(Arrays):
+        value_range = (-1.0, 1.0)
+
+    source = kz.data.Source(Unit(images=IMAGES.astype(np.float32) / 127.5 - 1, masks=MASKS))
+    for of in (source, source.map_classes({1: "figure"}), kz.data.concat(source)):
+        assert of.value_range == (-1, 1)
+        padded, _ = next(
+            iter(kz.data.pipeline(of, image_size=None, batch_size=8, augment=[augment.crop(size=(60, 70))]))
+        )
+        assert (padded[:, 0].numpy() == -1).all(), "black"
+        noisy, _ = next(iter(kz.data.pipeline(of, image_size=(48, 64), batch_size=8, augment=["noise"])))
+        assert noisy.numpy().min() < -0.4
+        assert noisy.numpy().max() <= 1
+    with pytest.raises(ValueError, match=r"differ in value_range: \(-1.0, 1.0\) and \(0.0, 255.0\)"):
+        kz.data.concat(source, arrays(4))
 
 
 def test_masks_may_be_missing():

@@ -345,6 +345,21 @@ def test_damaged_pixels_are_noticed(tmp_path, compress):
     assert made[2].id == "sample-002"
 
 
+def test_samples_can_be_left_out_and_the_range_is_kept(tmp_path):
+    class Unit(Arrays):
+        value_range = (-1.0, 1.0)
+
+    images = np.random.default_rng(0).uniform(-1, 1, (5, 8, 8, 1)).astype(np.float32)
+    source = kz.data.Source(Unit(images=images, masks=np.zeros((5, 8, 8), np.uint8)))
+    assert prepare(source, tmp_path / "cache", workers=1).value_range == (-1, 1)
+    (tmp_path / "exclude.csv").write_text("id,kind\nsample-001,constant\n")
+    part = prepared(tmp_path / "cache", exclude=tmp_path / "exclude.csv")
+    assert part.ids == [f"sample-00{k}" for k in (0, 2, 3, 4)]
+    assert (part.image(1) == images[2]).all()
+    with pytest.raises(ValueError, match=r"`exclude` names every sample of .*cache"):
+        prepared(tmp_path / "cache", exclude=source.ids)
+
+
 def test_reading_what_was_not_prepared(tmp_path):
     with pytest.raises(ValueError, match="holds no prepared data. Call kz.data.prepare"):
         prepared(tmp_path)

@@ -8,19 +8,21 @@ What Keras 3.15 does to masks is not taken on trust:
 - A scalar factor makes `RandomContrast` only ever raise the contrast; `contrast` goes both ways.
 - Layers count their draws in a variable, so parallel calls are not reproducible; here every batch brings its own seed.
 
-Images are in 0-255, whatever their dtype; the geometry changes masks by the nearest pixel, so that no new id appears,
-and brightness, contrast, gamma and noise leave them alone.
+Images are in 0-255, whatever their dtype, or in the `value_range` of their source, to which values that are given for
+0-255 (`fill_value`, and the ranges of layers) are carried over. The geometry changes masks by the nearest pixel, so
+that no new id appears, and brightness, contrast, gamma and noise leave them alone.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
 
+from kerazoo.data.sample import VALUE_RANGE
 from kerazoo.data.warps import Crop, RandomCutMix, RandomElastic
 from kerazoo.registry import Registry
 
-_RANGE = (0.0, 255.0)
 _GEOMETRY = ("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomPerspective")
 _INTENSITY = (
     "AutoContrast", "Equalization", "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter",
@@ -56,12 +58,12 @@ def shift(*, factor: float = 0.1, fill_value: float = 0.0) -> keras.layers.Layer
 
 def brightness(*, factor: float = 0.15) -> keras.layers.Layer:
     """Add up to `factor` × 255, either way; clipped to 0-255."""
-    return keras.layers.RandomBrightness(factor, value_range=_RANGE)
+    return keras.layers.RandomBrightness(factor, value_range=VALUE_RANGE)
 
 
 def contrast(*, factor: float = 0.25) -> keras.layers.Layer:
     """Scale the deviation from the image's mean by 1 - `factor` to 1 + `factor`; clipped to 0-255."""
-    return keras.layers.RandomContrast((factor, factor), value_range=_RANGE)
+    return keras.layers.RandomContrast((factor, factor), value_range=VALUE_RANGE)
 
 
 @keras.saving.register_keras_serializable("kerazoo")
@@ -117,12 +119,12 @@ class RandomNoise(keras.layers.RandomBrightness):
 
 def gamma(*, factor: float = 0.3) -> keras.layers.Layer:
     """Raise intensities to a power between 1 / (1 + `factor`) and 1 + `factor`."""
-    return RandomGamma(factor, value_range=_RANGE)
+    return RandomGamma(factor, value_range=VALUE_RANGE)
 
 
 def noise(*, factor: float = 0.04) -> keras.layers.Layer:
     """Add Gaussian noise of a deviation up to `factor` × 255."""
-    return RandomNoise(factor, value_range=_RANGE)
+    return RandomNoise(factor, value_range=VALUE_RANGE)
 
 
 def elastic(*, factor: float = 0.04, cells: int = 4, fill_value: float = 0.0) -> keras.layers.Layer:
@@ -141,7 +143,7 @@ def crop(*, size: tuple[int, int], foreground: float = 0.33, fill_value: float =
 
 def cutmix(*, factor: float = 0.5) -> keras.layers.Layer:
     """Paste a rectangle of another image of the batch, and of its mask, into the share `factor` of the images."""
-    return RandomCutMix(factor, value_range=_RANGE)
+    return RandomCutMix(factor, value_range=VALUE_RANGE)
 
 
 AUGMENTATIONS = Registry(
@@ -193,11 +195,12 @@ class Augmenter:
             or `keras.layers.Random…` of which it is known what they do to masks. A `crop` comes first.
         mask_fill: Id that a mask gets where the geometry brings in what was outside the image.
         masks: There are masks.
+        value_range: Black and white of the images, if they are float32.
 
     Attributes:
         crop: The `Crop`, which is for the caller to apply before there is a batch; or None.
 
-    Call: TensorFlow tensors: `images` `(B, H, W, C)` uint8 or float32 in 0-255, `masks` `(B, H, W)` integer or None,
+    Call: TensorFlow tensors: `images` `(B, H, W, C)` uint8 or float32, `masks` `(B, H, W)` integer or None,
         `seed` `(2,)` int32.
     Returns: images and masks; shapes and dtypes are kept, uint8 images are rounded and clipped.
 
@@ -207,21 +210,29 @@ class Augmenter:
         TypeError: an item is neither a name nor a Keras layer.
     """
 
-    def __init__(self, augment: Sequence[str | keras.layers.Layer | Crop], *, mask_fill: int = 0, masks: bool = True):
+    def __init__(
+        self,
+        augment: Sequence[str | keras.layers.Layer | Crop],
+        *,
+        mask_fill: int = 0,
+        masks: bool = True,
+        value_range: tuple[float, float] = VALUE_RANGE,
+    ):
         items = [create(item) if isinstance(item, str) else item for item in augment]
-        self.crop = items[0] if items and isinstance(items[0], Crop) else None
-        layers = items if self.crop is None else items[1:]
+        crop = items[0] if items and isinstance(items[0], Crop) else None
+        self.crop = None if crop is None else replace(crop, fill_value=_carried(crop.fill_value, value_range))
+        layers = items if crop is None else items[1:]
         for layer in layers:
             _check(layer)
         needed = [type(layer).__name__ for layer in layers if isinstance(layer, RandomCutMix)]
-        if self.crop is not None and self.crop.foreground > 0:
+        if crop is not None and crop.foreground > 0:
             needed.append("crop(foreground > 0)")
         if needed and not masks:
             raise ValueError(
                 f'{" and ".join(needed)} in `augment` need masks, and outputs="label" opens none. Leave them out, or '
                 "ask for the mask too."
             )
-        self._steps = [(_twin(layer), _mask_twin(layer, mask_fill)) for layer in layers]
+        self._steps = [(_image_twin(layer, value_range), _mask_twin(layer, mask_fill)) for layer in layers]
 
     def __call__(self, images: Any, masks: Any, seed: Any) -> tuple[Any, Any]:
         if not self._steps:
@@ -236,7 +247,7 @@ class Augmenter:
             if ids is not None and mask_layer is not None:
                 ids = mask_layer.transform_images(ids, transformation, training=True)
         if keras.backend.standardize_dtype(images.dtype) == "uint8":
-            pixels = ops.cast(ops.numpy.round(ops.numpy.clip(pixels, *_RANGE)), "uint8")
+            pixels = ops.cast(ops.numpy.round(ops.numpy.clip(pixels, *VALUE_RANGE)), "uint8")
         if ids is not None and masks is not None:
             masks = ops.cast(ops.numpy.squeeze(ids, -1), keras.backend.standardize_dtype(masks.dtype))
         return pixels, masks
@@ -258,6 +269,23 @@ def _twin(layer: keras.layers.Layer, **changes: Any) -> Any:
     twin: Any = type(layer).from_config({**layer.get_config(), "dtype": "float32", **changes})
     twin.backend.set_backend("tensorflow")
     return twin
+
+
+def _image_twin(layer: keras.layers.Layer, value_range: tuple[float, float]) -> Any:
+    """What the layer is for images of a range; one that was made for another range than 0-255 keeps it."""
+    config = layer.get_config()
+    changes: dict[str, Any] = {}
+    if config.get("value_range") is not None and tuple(config["value_range"]) == VALUE_RANGE:
+        changes["value_range"] = value_range
+    if "fill_value" in config:
+        changes["fill_value"] = _carried(config["fill_value"], value_range)
+    return _twin(layer, **changes)
+
+
+def _carried(value: float, value_range: tuple[float, float]) -> float:
+    """What a value of 0-255 is in another range."""
+    low, high = value_range
+    return value if value_range == VALUE_RANGE else low + (high - low) * value / VALUE_RANGE[1]
 
 
 def _mask_twin(layer: keras.layers.Layer, fill: int) -> Any:

@@ -17,7 +17,8 @@ def concat(*sources: Source) -> Source:
     """The samples of all sources, one source after the other.
 
     Args:
-        sources: With the same classes and `ignore_class`, and with ids that differ; either all with groups or none.
+        sources: With the same classes, `ignore_class` and `value_range`, and with ids that differ; either all with
+            groups or none.
 
     Returns: One source, whose ids, groups and warnings are theirs.
 
@@ -28,7 +29,7 @@ def concat(*sources: Source) -> Source:
         raise ValueError("`concat` needs at least one source, received none.")
     first = sources[0]
     for other in sources[1:]:
-        for what in ("num_classes", "class_names", "ignore_class"):
+        for what in ("num_classes", "class_names", "ignore_class", "value_range"):
             if getattr(first, what) != getattr(other, what):
                 raise ValueError(
                     f"Sources differ in {what}: {getattr(first, what)} and {getattr(other, what)}. Give both the same."
@@ -65,6 +66,11 @@ class Concat:
     def ignore_class(self) -> int | None:
         """The sources'."""
         return self.sources[0].ignore_class
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The sources'."""
+        return self.sources[0].value_range
 
     @property
     def orphans(self) -> tuple[str, ...]:

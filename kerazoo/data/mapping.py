@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from kerazoo.data.sample import VALUE_RANGE
 from kerazoo.data.source import Facts, Reader
 
 BACKGROUND, IGNORE = "background", "ignore"
@@ -42,6 +43,11 @@ class MappedClasses:
     def groups(self):
         """The other's."""
         return self.reader.groups
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The other's."""
+        return getattr(self.reader, "value_range", VALUE_RANGE)
 
     @property
     def orphans(self) -> tuple[str, ...]:

@@ -74,11 +74,11 @@ def pipeline(
         skip_batches: Leave out the first batches of every epoch: to go on in the middle of one.
         workers: Threads that decode; None lets tf.data choose. The batches do not depend on it.
 
-    Returns: Dataset of `(B, H, W, C)` images and `(B, H, W)` int32 masks. Images are uint8, or float32 in 0-255 if the
-        source's are uint16 (0-65535 become 0-255) or float. Labels are float32: with one class `(B, 1)`, 1 for
-        foreground; with K classes `(B, K)`, 1 for each class that is shown, index 0 for an empty image; beside a mask
-        they are what the mask shows, after resizing and augmentation. With `weights` a third part: `(B, H, W)` float32
-        weights of the pixels, for several outputs a dict, in which each label weighs 1.
+    Returns: Dataset of `(B, H, W, C)` images and `(B, H, W)` int32 masks. Images are uint8, or float32 in 0-255 (or the
+        source's `value_range`) if the source's are uint16 (0-65535 become 0-255) or float. Labels are float32: with one
+        class `(B, 1)`, 1 for foreground; with K classes `(B, K)`, 1 for each class that is shown, index 0 for an empty
+        image; beside a mask they are what the mask shows, after resizing and augmentation. With `weights` a third part:
+        `(B, H, W)` float32 weights of the pixels, for several outputs a dict, in which each label weighs 1.
 
     Raises:
         ValueError: an argument is outside what is said above, the source's images differ in size where they may not,
@@ -94,6 +94,10 @@ def pipeline(
     outputs = _targets(outputs)
     heads = (outputs,) if isinstance(outputs, str) else outputs
     masks = heads != ("label",)
+    if masks and not source.has_masks:
+        raise ValueError(
+            f'The source has labels of images and no masks. Pass outputs="label"; received outputs={outputs!r}.'
+        )
     weigh = None if weights is None else Weigher(weights, ignore_class=source.ignore_class)
     if weigh and not masks:
         raise ValueError(f'`weights` are of pixels, and outputs="label" has none; received weights={weights!r}.')
@@ -121,7 +125,7 @@ def pipeline(
     if augment:
         from kerazoo.data.augment import Augmenter
 
-        augmenter = Augmenter(augment, mask_fill=source.ignore_class or 0, masks=masks)
+        augmenter = Augmenter(augment, mask_fill=source.ignore_class or 0, masks=masks, value_range=source.value_range)
     crop = None if augmenter is None else augmenter.crop
     load = Loader(source, image_size, channels, masks=masks, batch_size=batch_size, cache=cache, crop=crop)
     labels = None if masks else tf.constant(source.labels, tf.float32)

@@ -108,6 +108,7 @@ def _plan(source: Source, root: Path, settings: dict[str, Any]) -> None:
         "num_classes": source.num_classes,
         "class_names": list(source.class_names),
         "ignore_class": source.ignore_class,
+        "value_range": [*source.value_range],
     }
     fingerprints, groups = source.fingerprints, source.groups
     if (root / SOURCE).is_file():

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-FORMAT = 1
+FORMAT = 2
 SOURCE, RECORDS = "source.npz", "records.npz"
 DTYPES = ("uint8", "uint16", "float32")
 ROW = np.dtype(

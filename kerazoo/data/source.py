@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from kerazoo.data.sample import Sample
+from kerazoo.data.sample import VALUE_RANGE, Sample
 from kerazoo.data.splitting import read_split, split_groups, split_images
 
 T = TypeVar("T")
@@ -38,8 +38,8 @@ class Facts(NamedTuple):
 class Reader(Protocol):
     """What a file format has to supply; `Source` does the rest.
 
-    Besides it may have `orphans` (sentences: files or records of no sample), `has_masks` (False: image labels alone)
-    and `expects_foreground` (`(n,)` bool, or None: see the property of `Source`).
+    Besides it may have `orphans` (sentences: files or records of no sample), `has_masks` (False: image labels alone),
+    `expects_foreground` (`(n,)` bool, or None) and `value_range`: see the properties of `Source`.
 
     Attributes:
         ids: Unique names, in a fixed order.
@@ -139,6 +139,11 @@ class Source:
     def ignore_class(self) -> int | None:
         """Mask id of pixels that count nowhere, or None."""
         return self._reader.ignore_class
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Black and white, what models and augmentation go by: (0, 255), unless the source was asked for another."""
+        return getattr(self._reader, "value_range", VALUE_RANGE)
 
     @property
     def groups(self) -> list[str] | None:

@@ -9,24 +9,26 @@ from typing import Any
 
 import numpy as np
 
+from kerazoo.data.id_lists import IdList, read_ids
 from kerazoo.data.pairing import directory
 from kerazoo.data.shards import DTYPES, FORMAT, RECORDS, SOURCE, load, shard_name, unjoin
 from kerazoo.data.source import Facts, Source
 
 
-def prepared(root: str | Path) -> Source:
+def prepared(root: str | Path, *, exclude: IdList | None = None) -> Source:
     """The samples that `kerazoo.data.prepare` wrote to `root`, with the ids, labels and groups of their source.
 
     Any sample can be read at any time; each is checked against its checksum. The files of the source are not needed.
 
     Args:
         root: The directory.
+        exclude: Ids to leave out: a list, or a file such as `kerazoo verify --fix` writes.
 
     Returns: The source.
 
     Raises:
         FileNotFoundError: `root` is no directory, or a shard is missing.
-        ValueError: `root` was not prepared, not to the end, or is damaged.
+        ValueError: `root` was not prepared, not to the end, or is damaged; or `exclude` names every sample.
     """
     root = directory(root, "root")
     if not (root / RECORDS).is_file():
@@ -48,7 +50,11 @@ def prepared(root: str | Path) -> Source:
         about=facts,
     )
     reader.check()
-    return Source(reader)
+    excluded = read_ids(exclude, "exclude")
+    kept = np.array([id not in excluded for id in reader.ids], bool)
+    if not kept.any():
+        raise ValueError(f"`exclude` names every sample of {root}; a source cannot be empty.")
+    return Source(reader, indices=np.flatnonzero(kept))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,6 +93,12 @@ class Prepared:
     def ignore_class(self) -> int | None:
         """The source's."""
         return self.about["ignore_class"]
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The source's."""
+        low, high = self.about["value_range"]
+        return low, high
 
     @property
     def facts(self) -> Facts:
