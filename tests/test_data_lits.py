@@ -18,6 +18,7 @@ from medical_fixtures import SECRETS, leaked, stored_as, write_nifti
 from kerazoo.data.faults import MissingError
 from kerazoo.data.nifti import Volume, read_volume
 from kerazoo.data.sources.lits import lits
+from kerazoo.data.verify import verify
 
 FIGURE = figure(24, 40)
 LIVER, BOTH = (2, 3, 6), (3,)
@@ -298,6 +299,30 @@ def test_damaged_bodies(tmp_path):
         lits(root).image(0)
     assert tracemalloc.get_traced_memory()[1] < 30 << 20
     tracemalloc.stop()
+
+
+def test_verification_names_every_faulty_volume(tmp_path):
+    """A header, a body, a grid and values that are no classes: each is found, and the list leaves out the volume."""
+    root = archive(tmp_path / "lits", [("RAS", "RAS", ".nii", ".nii")] * 6)
+    paths = [next(root.rglob(f"volume-{n}.nii")) for n in range(6)]
+    paths[0].write_bytes(paths[0].read_bytes()[:200])
+    paths[1].write_bytes(paths[1].read_bytes()[:-99])
+    write_nifti(root / "segmentation-2.nii", *stored_as("RAS", MASK[1:]), dtype=np.uint8)
+    write_nifti(root / "segmentation-3.nii", *stored_as("RAS", np.where(MASK, 9, 0)), dtype=np.uint8)
+    (root / "segmentation-4.nii").unlink()
+    with pytest.raises(ValueError, match=r"3 of 5 samples under .*lits are faulty"):
+        lits(root, exclude=["volume-4"])
+    options = {"root": root, "slices_per_volume": 2}
+    report = verify(lits, **options, ignore=["duplicate"])
+    assert {finding.id: finding.kind for finding in report.findings} == {
+        "volume-0": "unreadable", "volume-1": "unreadable", "volume-2": "size", "volume-3": "values",
+        "volume-4": "missing",
+    }  # fmt: skip
+    assert "segmentation-3.nii" in next(f.problem for f in report.findings if f.id == "volume-3")
+    report.save_exclusions(tmp_path / "exclude.csv")
+    assert set(lits(**options, exclude=tmp_path / "exclude.csv").groups) == {"volume-5"}
+    paths[5].write_bytes(b"")
+    assert len(verify(lits, **options).findings) == 6, "all of them"
 
 
 def test_values_that_are_none(tmp_path):

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from coco_fixtures import annotation, box, content, save
 from data_fixtures import Arrays, figure, write
+from typer.testing import CliRunner
 
 import kerazoo as kz
+from kerazoo.cli import app
 
 verify = kz.data.verify
 FIGURE = figure()
@@ -25,7 +27,7 @@ def noise(seed, shape=FIGURE.shape):
 
 def pair(root, name, mask=EMPTY, image=None):
     """An image unlike all others, and a mask of ids beside it."""
-    write(root / f"{name}.jpg", noise(zlib.crc32(name.encode())) if image is None else image, quality=90)
+    write(root / f"{name}.jpg", noise(zlib.crc32(os.fsencode(name))) if image is None else image, quality=90)
     if mask is not None:
         write(root / f"{name}.png", np.asarray(mask, np.uint8))
 
@@ -210,6 +212,36 @@ def test_leaks_between_the_parts_of_a_split(tmp_path):
     assert f"{ids[3]} of the group 'p' is in val, and others of the group are in train." in leaks
     assert len(leaks) == 3
     assert [problem for _, problem in found(report, "missing")] == ["The split names gone (train), which is no sample."]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of files are text there")
+def test_names_that_are_no_text_or_of_two_lines(tmp_path):
+    """Reports are written, and their lists leave out what they name."""
+    root = tmp_path / "data"
+    for name in ("plain", "two\nlines", "m\udce4dchen", 'a\u2028b,"c"'):
+        pair(root, name, FIGURE if name == "plain" else FIGURE * 3)
+    report = verify(root)
+    assert report.counts == {"values": 3}
+    report.save(tmp_path / "report.csv")
+    report.save(tmp_path / "report.json")
+    report.save_exclusions(tmp_path / "exclude.csv")
+    assert verify(root, exclude=tmp_path / "exclude.csv").clean
+    source = kz.data.sources.folder(root, exclude=tmp_path / "exclude.csv")
+    assert source.ids == ["plain"]
+    everything = kz.data.sources.folder(root, mask_values={0: 0, 1: 1, 3: 1})
+    kz.data.save_split(dict(zip("ab", everything.split(fractions=(0.5, 0.5)), strict=True)), tmp_path / "split.csv")
+    assert sum(map(len, everything.load_split(tmp_path / "split.csv").values())) == 4
+    result = CliRunner().invoke(app, ["verify", str(root), "--report", str(tmp_path / "found.csv")])
+    assert result.exit_code == 1, result.output
+
+
+def test_a_sample_in_two_parts_is_a_leak(tmp_path):
+    source = kz.data.sources.synthetic(3, image_size=(16, 16))
+    lines = [f"{source.ids[0]},train", f"{source.ids[1]},val", f"{source.ids[0]},val"]
+    (tmp_path / "split.csv").write_text("id,split\n" + "\n".join(lines))
+    (leak,) = verify(source, split=tmp_path / "split.csv").findings
+    assert (leak.kind, leak.id) == ("leak", source.ids[0])
+    assert f"has {source.ids[0]} in two parts, train and val" in leak.problem
 
 
 def test_coco(tmp_path):

@@ -1,7 +1,9 @@
 """What every command shares: one-line errors, the console, and a progress bar."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -14,6 +16,9 @@ class Commands(TyperGroup):
     """Turns the errors that a person can mend into one sentence and exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # names of files need not be text
         try:
             return super().invoke(ctx)
         except typer.Exit:  # a RuntimeError, with the exit code that the command chose

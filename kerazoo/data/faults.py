@@ -28,11 +28,42 @@ class MissingError(FileNotFoundError):
         super().__init__(message)
         self.missing = tuple(missing)
 
+    @property
+    def faulty(self) -> tuple[tuple[str, str, str], ...]:
+        """Id, kind and sentence of each."""
+        return tuple((id, "missing", sentence) for id, sentence in self.missing)
 
-def raise_all(faults: Sequence[Exception], total: int, where: str) -> None:
-    """Raise the one fault, or a ValueError with the first five of several; nothing if there is none."""
-    if len(faults) == 1:
+
+class FaultyError(ValueError):
+    """Files that a source cannot do without, although it could do without their samples.
+
+    Args:
+        message: How many, the first, and what to do.
+        faulty: Id (as `exclude` takes it), kind (one of `kerazoo.data.verify.KINDS`) and sentence of each.
+    """
+
+    def __init__(self, message: str, faulty: Sequence[tuple[str, str, str]] = ()):
+        super().__init__(message)
+        self.faulty = tuple(faulty)
+
+
+def raise_all(faults: Sequence[Exception], total: int, where: str, ids: Sequence[str] = ()) -> None:
+    """Raise the one fault, or a ValueError with the first five of several; nothing if there is none.
+
+    With `ids`, one for each fault, it is a `FaultyError`.
+    """
+    if not faults:
+        return
+    if len(faults) == 1 and not ids:
         raise faults[0]
-    if faults:
-        listed = "\n".join(f"- {fault}" for fault in faults[:5])
-        raise ValueError(f"{len(faults)} of {total} samples {where} are faulty. The first:\n{listed}")
+    listed = "\n".join(f"- {fault}" for fault in faults[:5])
+    several = f"{len(faults)} of {total} samples {where} are faulty. The first:\n{listed}"
+    if not ids:
+        raise ValueError(several)
+    message = str(faults[0]) if len(faults) == 1 else several
+    raise FaultyError(message, [(id, kind_of(fault), str(fault)) for id, fault in zip(ids, faults, strict=True)])
+
+
+def kind_of(fault: Exception) -> str:
+    """What kind of fault it is that was raised."""
+    return getattr(fault, "kind", "unreadable" if isinstance(fault, OSError) else "format")

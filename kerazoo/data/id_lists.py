@@ -1,6 +1,7 @@
 """Lists of samples: those to leave out, as `kerazoo verify --fix` writes them, and those to take, as splits come."""
 
 import csv
+import io
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def read_ids(ids: IdList | None, argument: str) -> frozenset[str]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no text, or the ids are no strings.
+        ValueError: the file is no text, a row has no id, or the ids are no strings.
     """
     if ids is None:
         return frozenset()
@@ -32,18 +33,20 @@ def read_ids(ids: IdList | None, argument: str) -> frozenset[str]:
             f"`{argument}` must be ids in a list, or a file of them: there is no file {path} (working directory "
             f"{Path.cwd()})."
         )
+    text = path.read_bytes().decode("utf-8-sig", "surrogateescape")  # names of files are bytes, of whatever encoding
+    if "\0" in text:
+        raise ValueError(f"`{argument}`: {path} is no text in UTF-8: it has bytes that are 0.")
+    table = csv.reader(io.StringIO(text, newline=""))
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except ValueError as error:
-        raise ValueError(f"`{argument}`: {path} is no text in UTF-8: {error}.") from error
-    if lines and "id" in (header := next(csv.reader(lines[:1]), [])):
-        column = header.index("id")
-        rows = list(csv.reader(lines[1:]))
-        short = [number for number, row in enumerate(rows, start=2) if row and len(row) <= column]
-        if short:
-            raise ValueError(f"`{argument}`: line {short[0]} of {path} has no id, its column {column + 1}.")
-        return frozenset(row[column] for row in rows if row)
-    return frozenset(line.strip() for line in lines if line.strip())
+        if "id" not in (header := next(table, [])):
+            return frozenset(line.strip() for line in text.split("\n") if line.strip())
+        rows, column = [*table], header.index("id")
+    except csv.Error as error:
+        raise ValueError(f"`{argument}`: {path} is no CSV: {error}.") from error
+    short = [number for number, row in enumerate(rows, start=2) if row and len(row) <= column]
+    if short:
+        raise ValueError(f"`{argument}`: line {short[0]} of {path} has no id, its column {column + 1}.")
+    return frozenset(row[column] for row in rows if row)
 
 
 def check_known(wanted: Collection[str], known: Collection[str], argument: str, where: str) -> None:

@@ -101,7 +101,7 @@ def save_split(parts: Mapping[str, "Source"], path: str | Path) -> None:
                     'split with by="group".'
                 )
             rows.append((sample, name, group))
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
+    with Path(path).open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
         columns = 3 if grouped else 2
         writer.writerow(("id", "split", "group")[:columns])
@@ -124,7 +124,7 @@ def read_split(
     parts: dict[str, list[int]] = {}
     seen: set[str] = set()
     home: dict[str, str] = {}
-    with Path(path).open(newline="", encoding="utf-8") as file:
+    with Path(path).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         table = csv.DictReader(file)
         if not {"id", "split"} <= set(table.fieldnames or ()):
             raise ValueError(f"{path} must have the columns id and split, received {table.fieldnames}.")

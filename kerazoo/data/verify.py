@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kerazoo.data.emptiness import empty_among_full
-from kerazoo.data.faults import MissingError
+from kerazoo.data.faults import FaultyError, MissingError, kind_of
 from kerazoo.data.id_lists import read_ids
 from kerazoo.data.processes import in_processes
 from kerazoo.data.source import Source, describe, in_threads
@@ -141,8 +141,8 @@ def verify(
         ignore: Kinds not to report.
         workers: Processes that read; 1 reads in threads of this process, which is enough where decoding is most of it.
         progress: Called with the number of samples done and of all.
-        **options: Of the function that makes the source; a sample that it refuses for a missing file is reported, and
-            the others are looked at.
+        **options: Of the function that makes the source; a sample that it refuses for a missing or a damaged file is
+            reported, and the others are looked at.
 
     Returns: The findings.
 
@@ -153,7 +153,7 @@ def verify(
     unknown = [kind for kind in ignore if kind not in KINDS]
     if unknown:
         raise ValueError(f"`ignore` names the kind {unknown[0]!r}; the kinds are {', '.join(KINDS)}.")
-    parts = _parts(split)
+    parts, torn = _parts(split)
     if isinstance(data, Source):
         if options:
             raise ValueError(f"The source is there already; leave out {', '.join(options)}.")
@@ -170,7 +170,7 @@ def verify(
         samples, summary = len(source) + len(findings), ""
         looks = _look_at_all(source, workers, progress)
         findings += _of_samples(source, looks)
-        findings += _of_all(source, looks, parts)
+        findings += [*_of_all(source, looks, parts), *torn]
         try:
             summary = describe(source)
         except (ValueError, OSError) as error:
@@ -185,7 +185,7 @@ def verify(
 
 
 def _open(make: Callable[..., Source], options: Mapping[str, Any]) -> tuple[Source | None, list[Finding]]:
-    """The source without the samples that lack a file, and those; None if all do."""
+    """The source without the samples that it cannot be made with, and those; None if all are so."""
     options = dict(options)
     findings: list[Finding] = []
     can_exclude = "exclude" in inspect.signature(make).parameters
@@ -193,13 +193,13 @@ def _open(make: Callable[..., Source], options: Mapping[str, Any]) -> tuple[Sour
     while True:
         try:
             return make(**options, **({"exclude": sorted(left_out)} if left_out else {})), findings
-        except MissingError as error:
-            new = [Finding("missing", id, problem) for id, problem in error.missing if id not in left_out]
+        except (MissingError, FaultyError) as error:
+            new = [Finding(kind, id, problem) for id, kind, problem in error.faulty if id not in left_out]
             if not new or not can_exclude:
                 raise
             findings += new
             left_out |= {finding.id for finding in new if finding.id is not None}
-        except ValueError:
+        except (ValueError, FileNotFoundError):
             if not findings:
                 raise
             return None, findings  # nothing is left
@@ -265,7 +265,7 @@ def _tried(read: Callable[[int], np.ndarray], index: int, id: str, faults: list[
     except FileNotFoundError as error:
         faults.append(("missing", str(error)))
     except (ValueError, OSError) as error:
-        faults.append((getattr(error, "kind", "unreadable" if isinstance(error, OSError) else "format"), str(error)))
+        faults.append((kind_of(error), str(error)))
     except Exception as error:  # a reader that did not expect this file; what it says may hold anything
         faults.append(("unreadable", f"{id} cannot be read: {type(error).__name__}."))
     return None
@@ -364,19 +364,25 @@ def _form(form: tuple[int, str] | None) -> str:
     return f"{ {1: 'grey', 3: 'RGB'}.get(channels, f'{channels} channels') } {dtype}".strip()
 
 
-def _parts(split: str | Path | None) -> dict[str, str]:
-    """Part of each id that a CSV of `save_split` names."""
+def _parts(split: str | Path | None) -> tuple[dict[str, str], list[Finding]]:
+    """Part of each id that a CSV of `save_split` names, the first of several; and the ids that have several."""
+    parts: dict[str, str] = {}
+    torn: list[Finding] = []
     if split is None:
-        return {}
-    with Path(split).open(newline="", encoding="utf-8-sig") as file:
+        return parts, torn
+    with Path(split).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         table = csv.DictReader(file)
         if not {"id", "split"} <= set(table.fieldnames or ()):
             raise ValueError(f"{split} must have the columns id and split, received {table.fieldnames}.")
-        return {row["id"]: row["split"] for row in table}
+        for row in table:
+            if parts.setdefault(row["id"], row["split"]) != row["split"]:
+                text = f"{split} has {row['id']} in two parts, {parts[row['id']]} and {row['split']}."
+                torn.append(Finding("leak", row["id"], text))
+    return parts, torn
 
 
 def _write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
+    with Path(path).open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)

@@ -87,17 +87,17 @@ def open_all(pairs: list[tuple[str, Path, Path]], orientation: str | None, root:
         root: Named in errors.
 
     Raises:
-        DataError: a header is damaged, or a mask has another grid than its volume.
-        ValueError: several pairs are faulty.
+        FaultyError: a header is damaged, or a mask has another grid than its volume.
     """
-    scans, faults = [], []
+    scans, faults, ids = [], [], []
     for name, volume, mask in pairs:
         try:
             images, masks = (read_volume(path, orientation=orientation) for path in (volume, mask))
             scans.append(Scan(name, images, masks, _compare(images, masks)))
         except (ValueError, OSError) as error:
             faults.append(error)
-    raise_all(faults, len(pairs), f"under {root}")
+            ids.append(name)
+    raise_all(faults, len(pairs), f"under {root}", ids)
     return scans
 
 
@@ -125,20 +125,21 @@ def _compare(image: Volume, mask: Volume) -> str:
     return f"{said}; their axes agree, so their voxels are taken to be the same."
 
 
-def present_values(masks: list[Volume], root: Path, index: Path | None) -> list[np.ndarray]:
+def present_values(scans: list[Scan], root: Path, index: Path | None) -> list[np.ndarray]:
     """Which values the slices of each mask have: from the index, or from one pass over the file.
 
     Args:
-        masks: The headers.
+        scans: The volumes and masks.
         root: Directory that paths in the index start from.
         index: JSON file that is read if it is there, and written if a mask was read; or None.
 
     Returns: `(D, 256)` bool for each mask.
 
     Raises:
-        DataError: a mask is damaged, or has values that are no whole numbers of 0 to 255.
-        ValueError: several masks are faulty, or the index is damaged.
+        FaultyError: a mask is damaged, or has values that are no whole numbers of 0 to 255.
+        ValueError: the index is damaged.
     """
+    masks = [scan.mask for scan in scans]
     kept = {} if index is None else _read_index(index)
     keys = [mask.path.relative_to(root).as_posix() for mask in masks]
     stamps = [[mask.path.stat().st_size, mask.path.stat().st_mtime_ns, mask.axes] for mask in masks]
@@ -150,7 +151,7 @@ def present_values(masks: list[Volume], root: Path, index: Path | None) -> list[
             for row, values in zip(found[number], entry["values"], strict=True):
                 row[values] = True
     new = [number for number in range(len(masks)) if number not in found]
-    faults: list[Exception] = []
+    faults: dict[str, Exception] = {}
 
     def read(number: int) -> np.ndarray | Exception:
         try:
@@ -160,10 +161,10 @@ def present_values(masks: list[Volume], root: Path, index: Path | None) -> list[
 
     for number, each in zip(new, in_threads(read, new), strict=True):
         if isinstance(each, Exception):
-            faults.append(each)
+            faults[scans[number].name] = each
         else:
             found[number] = each
-    raise_all(faults, len(masks), f"under {root}")
+    raise_all([*faults.values()], len(masks), f"under {root}", [*faults])
     if index is not None and new:
         files = {
             key: {"file": stamp, "values": [np.flatnonzero(row).tolist() for row in found[number]]}

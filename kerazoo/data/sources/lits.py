@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kerazoo.arguments import check_choice, check_whole
-from kerazoo.data.faults import DataError, MissingError
+from kerazoo.data.faults import DataError, MissingError, raise_all
 from kerazoo.data.id_lists import IdList, read_ids
 from kerazoo.data.intensity import Window, check_window, to_unit
 from kerazoo.data.mask_rule import MaskRule, count_classes
@@ -67,8 +67,8 @@ def lits(
         ignore_class: Mask id, at most 255, of pixels that count nowhere.
         window: Hounsfield units (low, high) that become black and white, here those of the liver; or "minmax": the
             least and the greatest of each slice.
-        value_range: What black and white become. (-1, 1) suits models that are made with preprocessing=False, and
-            nothing else here: augmentation, for one, takes 0 to 255.
+        value_range: What black and white become. (-1, 1) is for models that are made with preprocessing=False, and
+            taught on it; the others take 0 to 255. The pipeline's augmentations follow it.
         orientation: Where the stored axes lead, "RAS" or "LPS", in files that do not say.
         missing: "error"; or "skip": leave out volumes without mask and masks without volume, which `source.warnings`
             lists.
@@ -85,10 +85,11 @@ def lits(
         FileNotFoundError: a directory is missing, there is no volume, or with missing="error" a volume has no mask or a
             mask no volume.
         ValueError: an argument is wrong; a file is damaged, a mask has another grid than its volume, or values that are
-            no classes. Later, when an image is asked for: its volume is damaged, or holds NaN.
+            no classes (`kz.data.verify` lists every such volume, to exclude). Later, when an image is asked for: its
+            volume is damaged, or holds NaN.
     """
     check_choice("lits", "missing", missing, ("error", "skip"))
-    check_window(window, ("minmax",))
+    window = check_window(window, ("minmax",))
     check_orientation(orientation)
     if slices_per_volume is not None:
         check_whole("lits", "slices_per_volume", slices_per_volume)
@@ -118,8 +119,8 @@ def lits(
             lost,
         )
     scans = open_all(pairs, orientation, root)
-    present = present_values([scan.mask for scan in scans], mask_root, None if index is None else Path(index))
-    labels = [_labels(values, rule, scan.mask.path) for values, scan in zip(present, scans, strict=True)]
+    present = present_values(scans, mask_root, None if index is None else Path(index))
+    labels = _all_labels(scans, present, rule, mask_root)
     warnings = [*(text for _, text in lost), *(scan.warning for scan in scans if scan.warning)]
     chosen: list[np.ndarray] = []
     for scan, shown in zip(scans, labels, strict=True):
@@ -267,6 +268,19 @@ def _id(name: str, plane: int) -> str:
 
 def _numbered(count: int) -> list[str]:
     return [f"class_{k}" for k in range(1, count)]
+
+
+def _all_labels(scans: list[Scan], present: list[np.ndarray], rule: MaskRule, root: Path) -> list[np.ndarray]:
+    """`_labels` of every mask; every fault is collected before one is raised."""
+    labels: list[np.ndarray] = []
+    faults: dict[str, Exception] = {}
+    for scan, values in zip(scans, present, strict=True):
+        try:
+            labels.append(_labels(values, rule, scan.mask.path))
+        except DataError as error:
+            faults[scan.name] = error
+    raise_all([*faults.values()], len(scans), f"under {root}", [*faults])
+    return labels
 
 
 def _labels(present: np.ndarray, rule: MaskRule, path: Path) -> np.ndarray:
