@@ -46,6 +46,23 @@ def test_verify_prepare_and_read(place, tmp_path, monkeypatch):
     assert not leaked("\n".join([said, more, *written]))
 
 
+def test_ids_without_image_do_not_stop_the_preparation(tmp_path, monkeypatch):
+    """The two lines as typed, on an archive that lacks an image and a row."""
+    monkeypatch.chdir(tmp_path)
+    images, csv = archive(tmp_path, images=4)
+    csv.write_text(csv.read_text().replace(f"{uid(3)}, -1\n", "") + f"{uid(50)}, -1\n")
+    words = ["siim", "--images", str(images), "--csv", str(csv)]
+    assert CliRunner().invoke(app, ["verify", *words]).exit_code == 1
+    result = CliRunner().invoke(app, ["prepare", *words, "--size", "16", "--to", "cache/", "--workers", "1"])
+    assert result.exit_code == 0, result.output
+    for id in (uid(3), uid(50)):
+        assert f"warning: {id}: " in result.output
+    assert kz.data.sources.prepared("cache").ids == sorted(uid(n) for n in range(3))
+    refused = CliRunner().invoke(app, ["prepare", *words, "--missing", "error", "--to", "other/"])
+    assert refused.exit_code == 2
+    assert "1 ids of" in refused.output
+
+
 def test_batches_of_the_archive(place):
     """Straight from the DICOM files, images and masks; and labels, for which no mask is decoded."""
     source = kz.data.sources.siim(*place, missing="skip", exclude=[uid(0), uid(4)])

@@ -45,10 +45,12 @@ def verify(
         found = look(make, split=split, ignore=ignore or (), workers=workers, progress=progress, **options)
     console.print(str(found), highlight=False, soft_wrap=True, markup=False)
     found.save(report)
-    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+    console.print(f"report: {report}", highlight=False, soft_wrap=True, markup=False)
     if fix is not None:
         found.save_exclusions(fix)
-        console.print(f"{len(found.exclusions)} samples to leave out: {fix}", highlight=False, soft_wrap=True)
+        console.print(
+            f"{len(found.exclusions)} samples to leave out: {fix}", highlight=False, soft_wrap=True, markup=False
+        )
     if not found.clean:
         raise typer.Exit(1)
 
@@ -64,17 +66,20 @@ def prepare(
     compress: Annotated[bool, typer.Option("--compress", help="Smaller files that take longer to read.")] = False,
     workers: Annotated[int | None, typer.Option("--workers", help="Processes; one for each core if not given.")] = None,
 ) -> None:
-    """Decode a data set once, to be read quickly: kerazoo prepare siim --images DIR --csv FILE --to DIR."""
+    """Decode a data set once, to be read quickly: kerazoo prepare siim --images DIR --csv FILE --to DIR.
+
+    Images without annotation, and the reverse, are left out and named; --missing error refuses them.
+    """
     from kerazoo.data import prepare as write
     from kerazoo.data.source_arguments import source_from_arguments
 
-    images = source_from_arguments(source, context.args)
+    images = source_from_arguments(source, context.args, missing="skip")
     console = console_of()
     with progress_bar(console, "preparing") as progress:
         made = write(images, to, image_size=_size(size), compress=compress, workers=workers, progress=progress)
-    console.print(f"prepared: {to}. {made}", highlight=False, soft_wrap=True)
+    console.print(f"prepared: {to}. {made}", highlight=False, soft_wrap=True, markup=False)
     for warning in made.warnings[:_WARNINGS]:
-        console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
+        console.print(f"warning: {warning}", highlight=False, soft_wrap=True, markup=False)
     if len(made.warnings) > _WARNINGS:
         console.print(f"… and {len(made.warnings) - _WARNINGS} more warnings", highlight=False)
 

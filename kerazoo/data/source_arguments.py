@@ -13,14 +13,20 @@ from kerazoo.data.source import Source
 from kerazoo.data.sources import SOURCES
 
 
-def source_from_arguments(name: str, arguments: Sequence[str]) -> Source:
+def source_from_arguments(name: str, arguments: Sequence[str], **usual: Any) -> Source:
     """Call the source `name` with what follows it on a command line, see `source_options`.
+
+    Args:
+        name: As there.
+        arguments: As there.
+        **usual: What options are that are not typed, in place of their defaults, of sources that have them.
 
     Raises:
         ValueError: what `source_options` raises. Besides, what the source raises.
     """
     function, options = source_options(name, arguments)
-    return function(**options)
+    parameters = inspect.signature(function).parameters
+    return function(**{key: value for key, value in usual.items() if key in parameters} | options)
 
 
 def source_options(name: str, arguments: Sequence[str]) -> tuple[Callable[..., Source], dict[str, Any]]:
