@@ -80,12 +80,17 @@ def read_image(
     return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
 
 
-def check_intensity_range(intensity_range: Sequence[float] | None) -> None:
-    """Raise ValueError unless it is None or (low, high) with low < high."""
+def check_intensity_range(intensity_range: Sequence[float] | None) -> tuple[float, float] | None:
+    """`intensity_range` as a tuple of floats, or None.
+
+    Raises:
+        ValueError: it is neither None nor (low, high) with low < high.
+    """
     if intensity_range is None:
-        return
+        return None
     if len(intensity_range) != 2 or not intensity_range[0] < intensity_range[1]:
         raise ValueError(f"`intensity_range` must be (low, high) with low < high, received {intensity_range}.")
+    return float(intensity_range[0]), float(intensity_range[1])
 
 
 def read_mask(path: str | Path, *, exif_orientation: bool = True) -> np.ndarray:

@@ -6,8 +6,12 @@ Window = str | tuple[float, float]
 """A name, or (low, high): values that become black and white; what lies beyond is clipped."""
 
 
-def check_window(window: Window, names: tuple[str, ...]) -> None:
-    """Raise ValueError unless `window` is one of `names`, or (low, high) with low < high, both finite."""
+def check_window(window: Window, names: tuple[str, ...]) -> Window:
+    """`window`, with numbers as a tuple of floats.
+
+    Raises:
+        ValueError: it is neither one of `names`, nor (low, high) with low < high, both finite.
+    """
     if isinstance(window, str):
         valid = window in names
     else:
@@ -16,6 +20,7 @@ def check_window(window: Window, names: tuple[str, ...]) -> None:
         raise ValueError(
             f"`window` must be one of {names}, or (low, high) with low < high, received window={window!r}."
         )
+    return window if isinstance(window, str) else (float(window[0]), float(window[1]))
 
 
 def to_unit(values: np.ndarray, low: float, high: float) -> np.ndarray:

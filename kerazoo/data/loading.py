@@ -118,8 +118,8 @@ class Loader:
             image, mask, id = self._source.image(index), np.zeros((0, 0), np.uint8), self._source.id(index)
         if image.dtype != self._stored:
             raise ValueError(
-                f"Image {id!r} is {image.dtype} and the first of the source is {self._stored}; a batch has one "
-                "type. Pass `intensity_range` to the source, or save them alike."
+                f"Image {id!r} is {image.dtype} and the first of the source is {self._stored}; a batch has one type. "
+                "Save them alike, or pass `bits` (siim) or `intensity_range` (folder, table, coco) to the source."
             )
         if image.shape[2] != self._channels:
             if not self._convert:

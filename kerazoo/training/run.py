@@ -60,15 +60,7 @@ def open_source(recipe: Recipe, data: "str | Path | Source | None") -> "Source":
         raise ValueError(f"The source {part.name!r} makes its own images and reads no files; leave --data out.")
     if data is None:
         return function(**options)
-    for name in (
-        "masks",
-        "csv",
-        "images",
-        "annotations",
-        "path",
-        "include",
-        "exclude",
-    ):  # in the directory or beside it
+    for name in _PLACES:
         if isinstance(options.get(name), str):
             options[name] = Path(data) / options[name]
     return function(**{place: Path(data), **options})

@@ -63,7 +63,7 @@ def coco(
     """
     check_choice("coco", "crowd", crowd, ("class", "ignore", "background"))
     check_choice("coco", "overlap", overlap, ("smaller", "last", "ignore"))
-    check_intensity_range(intensity_range)
+    intensity_range = check_intensity_range(intensity_range)
     root, excluded = directory(images, "images"), read_ids(exclude, "exclude")
     file = read_coco(annotations, classes, lambda name: _id(name) not in excluded)
     ids = tuple(_id(name) for name in file.files)

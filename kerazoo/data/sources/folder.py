@@ -83,7 +83,7 @@ def folder(
     """
     _one_of("class_from", class_from, ("pixel", "directory"))
     _one_of("missing_mask", missing_mask, ("error", "empty"))
-    check_intensity_range(intensity_range)
+    intensity_range = check_intensity_range(intensity_range)
     by_directory = class_from == "directory"
     count = count_classes(num_classes, classes, None if by_directory else mask_values, ignore_class)
     rule = MaskRule(

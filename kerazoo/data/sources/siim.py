@@ -64,7 +64,7 @@ def siim(
             sample or the shapes are first used: an image cannot be read, or run lengths are faulty.
     """
     check_choice("siim", "missing", missing, ("error", "skip"))
-    check_window(window, WINDOWS)
+    window = check_window(window, WINDOWS)
     if bits not in (None, 8, 16):
         raise ValueError(f"`bits` must be 8, 16 or None, received bits={bits!r}.")
     root, excluded = directory(root, "root"), read_ids(exclude, "exclude")

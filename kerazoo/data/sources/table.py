@@ -77,7 +77,7 @@ def table(
             `mask` nor `label` is given. Later: see `folder`.
     """
     path, place = Path(path), directory(Path(path).parent if root is None else root, "root")
-    check_intensity_range(intensity_range)
+    intensity_range = check_intensity_range(intensity_range)
     if mask is None and label is None:
         raise ValueError("A table needs the column of masks, of labels, or both: pass `mask` or `label`.")
     columns = _read(path)
