@@ -1,6 +1,6 @@
 """Checks of hyper-parameters that many parts share. Each raises ValueError with the owner, the rule and the value."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -14,6 +14,17 @@ def check_whole(owner: str, name: str, value: Any, *, least: int = 1) -> None:
     """`value` is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{owner}'s `{name}` must be a whole number of at least {least}, received {value!r}.")
+
+
+def check_wholes(owner: str, name: str, values: Iterable[Any]) -> tuple[int, ...]:
+    """Return `values`, whole numbers of at least 1, at least one of them, as a tuple."""
+    if not isinstance(values, Iterable) or isinstance(values, str) or not (numbers := tuple(values)):
+        raise ValueError(
+            f"{owner}'s `{name}` must be a tuple of whole numbers, at least one of them; received {values!r}."
+        )
+    for number in numbers:
+        check_whole(owner, name, number)
+    return numbers
 
 
 def check_odd(owner: str, name: str, value: Any) -> None:

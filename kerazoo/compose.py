@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import numbers
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def segmenter(
         FileNotFoundError: there is no file at `weights`.
         OSError: the weights could not be downloaded.
     """
-    _check_num_classes(num_classes)
+    num_classes = _checked_num_classes(num_classes)
     image_shape = check_image_shape(image_shape)
     decoder = _part(DECODERS, decoder)
     head = _part(HEADS, head)
@@ -184,7 +185,7 @@ def classifier(
         TypeError: `encoder` is no encoder.
         FileNotFoundError: there is no file at `weights`.
     """
-    _check_num_classes(num_classes)
+    num_classes = _checked_num_classes(num_classes)
     image_shape = check_image_shape(image_shape)
     image = keras.Input(image_shape, name="image")
     x = image
@@ -228,20 +229,22 @@ def _part(registry: Registry, part: Any) -> Any:
 
 def _encoder_part(encoder: Any) -> Any:
     part = ENCODERS[encoder] if isinstance(encoder, str) else encoder
-    if not callable(getattr(part, "preprocess", None)):
+    if isinstance(part, type) or not callable(getattr(part, "preprocess", None)):
+        hint = " Give the model that attribute: a dict from any names to its maps." if hasattr(part, "outputs") else ""
         raise TypeError(
             f"`encoder` must be a name of kerazoo.encoders.list(), a part of that registry or a model with "
-            f"`pyramid_outputs`; received {encoder!r}."
+            f"`pyramid_outputs`; received {encoder!r}.{hint}"
         )
     return part
 
 
-def _check_num_classes(num_classes: Any) -> None:
-    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 1:
+def _checked_num_classes(num_classes: Any) -> int:
+    if not isinstance(num_classes, numbers.Integral) or isinstance(num_classes, bool) or num_classes < 1:
         raise ValueError(
             "`num_classes` must be 1 (one sigmoid logit) or the number of classes with the background, received "
             f"{num_classes!r}."
         )
+    return int(num_classes)
 
 
 def _reads_num_classes(part: Any) -> bool:

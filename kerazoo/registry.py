@@ -12,7 +12,7 @@ class Registry(Mapping[str, Any]):
     Args:
         kind: What the parts are, in the singular, as error messages say it ("decoder").
         table: Name to part. A part is called with hyper-parameters by `create`: a class, or a function.
-        refused: Names that people will look for, and why they are not there.
+        refused: Names that people will look for, in lower case, and why they are not there.
     """
 
     def __init__(self, kind: str, table: Mapping[str, Any], *, refused: Mapping[str, str] | None = None):
@@ -39,8 +39,8 @@ class Registry(Mapping[str, Any]):
         return f"Registry({self.kind!r}, {list(self)})"
 
     def _unknown(self, name: str) -> str:
-        if name in self._refused:
-            return f"There is no {self.kind} {name!r}: {self._refused[name]}."
+        if str(name).lower() in self._refused:
+            return f"There is no {self.kind} {name!r}: {self._refused[str(name).lower()]}."
         near = difflib.get_close_matches(str(name), self._table, n=3, cutoff=0.5)
         meant = f" Did you mean {' or '.join(repr(match) for match in near)}?" if near else ""
         plural = {"loss": "losses", "metric": "metrics"}.get(self.kind, f"{self.kind}s")

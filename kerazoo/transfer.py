@@ -151,8 +151,8 @@ def _short(count: int) -> str:
 
 def _layers_of_finer_levels(encoder: keras.layers.Layer, from_stride: int) -> set[int]:
     """Identities of the leaf layers that some level finer than `from_stride` needs."""
-    if not isinstance(encoder, keras.Model):
-        raise ValueError(f"`from_stride` is for encoders; {encoder.name!r} is a single layer. Leave it out.")
+    if not isinstance(encoder, keras.Model) or len(encoder.inputs) != 1:
+        raise ValueError(f"`from_stride` is for encoders, and {encoder.name!r} is none. Leave it out.")
     measured = strides(encoder)
     if max(measured) < from_stride:
         raise ValueError(f"No level of {encoder.name!r} has a stride of at least {from_stride}: there are {measured}.")

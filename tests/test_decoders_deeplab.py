@@ -233,7 +233,11 @@ def test_segmenter_of_any_size(name):
         ("deeplab_v2", {"branches": "fc"}, r"DeepLabV2's `branches` must be one of \('convolution', .*received 'fc'"),
         ("deeplab_v2", {"rates": (6, 0)}, "DeepLabV2's `rates` must be a whole number of at least 1, received 0"),
         ("deeplab_v3", {"context": "none"}, r"DeepLabV3's `context` must be one of \('aspp', 'cascade'\), received"),
-        ("deeplab_v3", {"rates": ()}, r"DeepLabV3's `rates` must have at least one number, received \(\)"),
+        (
+            "deeplab_v3",
+            {"rates": ()},
+            r"DeepLabV3's `rates` must be a tuple of whole numbers, at least one of them; received \(\)",
+        ),
         ("deeplab_v3", {"multi_grid": (0,)}, "DeepLabV3's `multi_grid` must be a whole number of at least 1"),
         ("deeplab_v3", {"dropout": -0.1}, "DeepLabV3's `dropout` must be at least 0 and less than 1, received -0.1"),
         ("deeplab_v3_plus", {"low_level_width": 0}, "DeepLabV3Plus's `low_level_width` must be a whole number"),

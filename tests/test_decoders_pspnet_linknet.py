@@ -158,7 +158,11 @@ def test_freezing_reaches_the_layers_inside_layers():
         ("linknet", {"norm": "layer"}, r"LinkNet's `norm` must be one of \('batch', .*received 'layer'"),
         ("pspnet", {"kernel_size": 2}, "PSPNet's `kernel_size` must be odd, received 2"),
         ("pspnet", {"sizes": (1, 0)}, "PSPNet's `sizes` must be a whole number of at least 1, received 0"),
-        ("pspnet", {"sizes": ()}, r"PSPNet's `sizes` must have at least one number, received \(\)"),
+        (
+            "pspnet",
+            {"sizes": ()},
+            r"PSPNet's `sizes` must be a tuple of whole numbers, at least one of them; received \(\)",
+        ),
         ("pspnet", {"dropout": 1}, "PSPNet's `dropout` must be at least 0 and less than 1, received 1"),
     ],
 )

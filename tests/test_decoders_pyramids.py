@@ -253,6 +253,11 @@ def test_layers_of_the_papers():
     [
         (PAN(), ((4, 8),), r"PAN exchanges features between levels and needs at least two, received strides \[4\]"),
         (BiFPN(extra_levels=0), ((8, 8),), r"BiFPN exchanges .* received strides \[8\]"),
+        (
+            PAN(),
+            ((2, 8),),
+            r"PAN with finest_stride=4 leaves none of the strides \[2\]\. Lower `finest_stride`, or give",
+        ),
         (PAN(), ((4, 8), (6, 8)), "PAN goes from stride 4 to stride 6 by a whole factor, and there is none"),
         (BiFPN(finest_stride=64), PYRAMID, "BiFPN with finest_stride=64 leaves none of the strides"),
     ],
@@ -267,6 +272,7 @@ def test_pyramids_that_make_no_sense_are_refused(part, pyramid, message):
     [
         (PAN, {"width": 0}, "`width` must be a whole number of at least 1, received 0"),
         (BiFPN, {"fusion": "softmax"}, r"BiFPN's `fusion` must be one of \('fast', 'sum'\), received 'softmax'"),
+        (PAN, {"width": 0}, "PAN's `width` must be a whole number of at least 1, received 0"),
         (BiFPN, {"extra": "conv"}, r"BiFPN's `extra` must be one of"),
         (BiFPN, {"extra_levels": -1}, "`extra_levels` must be a whole number of at least 0, received -1"),
         (FaPN, {"width": 100}, "FaPN's `width` must be a multiple of `offset_groups`, received 100 and 8"),

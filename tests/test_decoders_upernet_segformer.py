@@ -143,7 +143,7 @@ def test_dropout_leaves_out_whole_channels_in_training_only(part):
         (lambda: SemanticFPN(fuse="add"), r"SemanticFPN's `fuse` must be one of \('sum', 'concat'\), received 'add'"),
         (lambda: SemanticFPN(dropout=1.0), "SemanticFPN's `dropout` must be at least 0 and less than 1, received 1.0"),
         (lambda: strides_of(SemanticFPN(), PYRAMID[:1]), r"SemanticFPN with finest_stride=4 leaves none .*\[2\]"),
-        (lambda: UPerNet(pools=()), r"UPerNet's `pools` must have at least one size, received \(\)"),
+        (lambda: UPerNet(pools=()), r"UPerNet's `pools` must be a tuple of whole numbers, .* received \(\)"),
         (lambda: UPerNet(pools=(1, 0)), "UPerNet's `pools` must be a whole number of at least 1, received 0"),
         (lambda: UPerNet(norm="layer"), "UPerNet's `norm` must be one of .*received 'layer'"),
         (lambda: strides_of(UPerNet(), PYRAMID[:1]), r"UPerNet with finest_stride=4 leaves none .*\[2\]"),

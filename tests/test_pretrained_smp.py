@@ -206,6 +206,8 @@ def test_what_other_architectures_cannot_do_is_named(name, changes, message):
 def test_what_is_missing_around_the_tensors(tmp_path, state, config):
     with pytest.raises(ValueError, match="pass `config`"):
         kz.pretrained.from_smp(state)
+    with pytest.raises(FileNotFoundError, match="no file or directory .*nowhere.* of the form 'user/model'"):
+        kz.pretrained.from_smp("nowhere/")
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
         kz.pretrained.from_smp(tmp_path)
     save_file({"a": np.zeros(1, "float32")}, tmp_path / "model.safetensors")

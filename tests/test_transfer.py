@@ -116,3 +116,5 @@ def test_bad_arguments_are_named(model):
         kz.freeze(model, "encoder", batchnorm="half")
     with pytest.raises(ValueError, match=r"has a stride of at least 64: there are \[2, 4, 8, 16, 32\]"):
         kz.unfreeze(model, "encoder", from_stride=64)
+    with pytest.raises(ValueError, match="`from_stride` is for encoders, and 'decoder' is none"):
+        kz.unfreeze(model, "decoder", from_stride=16)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from keras import layers
 
-from kerazoo.arguments import check_choice, check_whole
+from kerazoo.arguments import check_choice
 from kerazoo.layers import CropLike, Resize
 from kerazoo.layers.blocks import NORMS, conv_norm_act
 from kerazoo.types import Features, Tensor
@@ -50,17 +50,15 @@ def levels_from(owner: str, features: Features, finest_stride: int) -> Features:
     if not used:
         raise ValueError(
             f"{owner} with finest_stride={finest_stride} leaves none of the strides "
-            f"{[level.stride for level in features]}. Lower `finest_stride`."
+            f"{[level.stride for level in features]}. Lower `finest_stride`, or give the encoder a greater `depth`."
         )
     return used
 
 
-def check_climb(owner: str, *, widths: Sequence[int] | None, upsampling: str, norm: str | None) -> None:
+def check_climb(owner: str, *, upsampling: str, norm: str | None) -> None:
     """Raise ValueError unless these are arguments of a climb."""
     check_choice(owner, "upsampling", upsampling, UPSAMPLINGS)
     check_choice(owner, "norm", norm, NORMS)
-    for width in widths or ():
-        check_whole(owner, "widths", width)
 
 
 def climb(owner: str, features: Features, widths: Sequence[int] | None) -> list[Step]:

@@ -1,23 +1,12 @@
 """What the decoders share that widen the context of the coarsest level and leave the finer ones as they are."""
 
-from collections.abc import Sequence
-
 from keras import layers
 
-from kerazoo.arguments import check_whole
 from kerazoo.layers.blocks import conv
 from kerazoo.types import Features, Level, Tensor
 
 ASPP_RATES = (6, 12, 18)
 """Dilations at stride 16 (Chen et al., 2017, https://arxiv.org/abs/1706.05587, section 4.2)."""
-
-
-def check_wholes(owner: str, name: str, values: Sequence[int]) -> None:
-    """Raise ValueError unless `values` are whole numbers of at least 1, at least one of them."""
-    if not values:
-        raise ValueError(f"{owner}'s `{name}` must have at least one number, received {values!r}.")
-    for value in values:
-        check_whole(owner, name, value)
 
 
 def aspp_rates(stride: int) -> tuple[int, ...]:

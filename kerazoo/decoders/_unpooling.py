@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from kerazoo.arguments import check_whole
 from kerazoo.layers import CropLike, MaxUnpool
 from kerazoo.types import Features, Tensor
 
@@ -24,15 +23,6 @@ class Unpooling(NamedTuple):
     switches: Tensor
     convolutions: int
     width: int
-
-
-def checked_convolutions(owner: str, convolutions: Sequence[int] | None) -> tuple[int, ...] | None:
-    """The numbers of convolutions, coarse to fine, as a tuple, or None; raises ValueError unless they are whole."""
-    if convolutions is None:
-        return None
-    for number in convolutions:
-        check_whole(owner, "convolutions", number)
-    return tuple(convolutions)
 
 
 def unpoolings(

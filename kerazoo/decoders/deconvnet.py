@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from kerazoo.arguments import check_choice, check_fraction, check_odd, check_whole
-from kerazoo.decoders._unpooling import checked_convolutions, unpool, unpoolings
+from kerazoo.arguments import check_choice, check_fraction, check_odd, check_whole, check_wholes
+from kerazoo.decoders._unpooling import unpool, unpoolings
 from kerazoo.layers.blocks import norm
 from kerazoo.types import Features, Level, Tensor
 
@@ -54,7 +54,8 @@ class DeconvNet:
         check_odd("DeconvNet", "kernel_size", self.kernel_size)
         check_choice("DeconvNet", "padding", self.padding, PADDINGS)
         check_fraction("DeconvNet", "dropout", self.dropout)
-        object.__setattr__(self, "convolutions", checked_convolutions("DeconvNet", self.convolutions))
+        if self.convolutions is not None:
+            object.__setattr__(self, "convolutions", check_wholes("DeconvNet", "convolutions", self.convolutions))
 
     def __call__(self, features: Features, switches: Mapping[int, Tensor]) -> Features:
         steps = unpoolings("DeconvNet", features, switches, self.convolutions)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from kerazoo.arguments import check_choice, check_fraction, check_whole
-from kerazoo.decoders._context import check_wholes, fully_connected, hand_on
+from kerazoo.arguments import check_choice, check_fraction, check_whole, check_wholes
+from kerazoo.decoders._context import fully_connected, hand_on
 from kerazoo.layers.blocks import conv
 from kerazoo.types import Features, Level
 
@@ -48,8 +48,7 @@ class DeepLabV2:
 
     def __post_init__(self):
         check_whole("DeepLabV2", "width", self.width)
-        object.__setattr__(self, "rates", tuple(self.rates))
-        check_wholes("DeepLabV2", "rates", self.rates)
+        object.__setattr__(self, "rates", check_wholes("DeepLabV2", "rates", self.rates))
         check_choice("DeepLabV2", "branches", self.branches, BRANCHES)
         check_fraction("DeepLabV2", "dropout", self.dropout)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from kerazoo.arguments import check_choice, check_fraction, check_whole
-from kerazoo.decoders._context import aspp_rates, check_wholes, hand_on
+from kerazoo.arguments import check_choice, check_fraction, check_whole, check_wholes
+from kerazoo.decoders._context import aspp_rates, hand_on
 from kerazoo.layers import ASPP
 from kerazoo.layers.blocks import conv, conv_norm_act, norm
 from kerazoo.types import Features, Level, Tensor
@@ -59,11 +59,9 @@ class DeepLabV3:
         check_fraction("DeepLabV3", "dropout", self.dropout)
         check_whole("DeepLabV3", "blocks", self.blocks)
         check_whole("DeepLabV3", "convolutions", self.convolutions, least=0)
-        object.__setattr__(self, "multi_grid", tuple(self.multi_grid))
-        check_wholes("DeepLabV3", "multi_grid", self.multi_grid)
+        object.__setattr__(self, "multi_grid", check_wholes("DeepLabV3", "multi_grid", self.multi_grid))
         if self.rates is not None:
-            object.__setattr__(self, "rates", tuple(self.rates))
-            check_wholes("DeepLabV3", "rates", self.rates)
+            object.__setattr__(self, "rates", check_wholes("DeepLabV3", "rates", self.rates))
 
     def __call__(self, features: Features) -> Features:
         *finer, (stride, x) = features

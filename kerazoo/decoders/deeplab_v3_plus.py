@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from kerazoo.arguments import check_fraction, check_whole
-from kerazoo.decoders._context import aspp_rates, check_wholes
+from kerazoo.arguments import check_fraction, check_whole, check_wholes
+from kerazoo.decoders._context import aspp_rates
 from kerazoo.layers import ASPP, Resize
 from kerazoo.layers.blocks import conv_norm_act
 from kerazoo.types import Features, Level
@@ -61,8 +61,7 @@ class DeepLabV3Plus:
             check_whole("DeepLabV3Plus", name, getattr(self, name), least=0)
         check_fraction("DeepLabV3Plus", "dropout", self.dropout)
         if self.rates is not None:
-            object.__setattr__(self, "rates", tuple(self.rates))
-            check_wholes("DeepLabV3Plus", "rates", self.rates)
+            object.__setattr__(self, "rates", check_wholes("DeepLabV3Plus", "rates", self.rates))
 
     def __call__(self, features: Features) -> Features:
         *finer, (stride, x) = features

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from kerazoo.arguments import check_choice, check_whole
+from kerazoo.arguments import check_choice, check_whole, check_wholes
 from kerazoo.decoders._climb import Step, check_climb, climb, convolve_twice, grow
 from kerazoo.layers import PositionAttention
 from kerazoo.layers.blocks import conv, conv_norm_act
@@ -58,9 +58,9 @@ class MANet:
 
     def __post_init__(self):
         if self.widths is not None:
-            object.__setattr__(self, "widths", tuple(self.widths))
+            object.__setattr__(self, "widths", check_wholes("MANet", "widths", self.widths))
         check_choice("MANet", "upsampling", self.upsampling, INTERPOLATIONS)
-        check_climb("MANet", widths=self.widths, upsampling=self.upsampling, norm=self.norm)
+        check_climb("MANet", upsampling=self.upsampling, norm=self.norm)
         check_whole("MANet", "attention_width", self.attention_width)
         check_choice("MANet", "attention", self.attention, NORMALIZATIONS)
         check_whole("MANet", "reduction", self.reduction)

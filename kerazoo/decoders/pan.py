@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from kerazoo.decoders._climb import level_names
+from kerazoo.arguments import check_choice, check_whole
+from kerazoo.decoders._climb import level_names, levels_from
 from kerazoo.decoders._descend import descent
 from kerazoo.decoders.fpn import FPN
 from kerazoo.layers.blocks import conv
+from kerazoo.layers.resize import INTERPOLATIONS
 from kerazoo.types import Features, Level, Tensor
 
 
@@ -42,13 +44,14 @@ class PAN:
     depth = None
 
     def __post_init__(self):
-        self._pyramid()  # which checks the arguments
-
-    def _pyramid(self) -> FPN:
-        return FPN(width=self.width, finest_stride=self.finest_stride, interpolation=self.interpolation)
+        check_whole("PAN", "width", self.width)
+        check_whole("PAN", "finest_stride", self.finest_stride)
+        check_choice("PAN", "interpolation", self.interpolation, INTERPOLATIONS)
 
     def __call__(self, features: Features) -> Features:
-        finest, *coarser = self._pyramid()(features)
+        used = levels_from("PAN", features, self.finest_stride)
+        pyramid = FPN(width=self.width, finest_stride=self.finest_stride, interpolation=self.interpolation)
+        finest, *coarser = pyramid(used)
         factors = descent("PAN", (finest, *coarser))
         _, *names = level_names((finest, *coarser))
         decoded = [finest]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from kerazoo.arguments import check_choice, check_fraction, check_odd, check_whole
-from kerazoo.decoders._context import check_wholes, hand_on
+from kerazoo.arguments import check_choice, check_fraction, check_odd, check_whole, check_wholes
+from kerazoo.decoders._context import hand_on
 from kerazoo.layers import PyramidPooling
 from kerazoo.layers.blocks import NORMS, conv_norm_act
 from kerazoo.types import Features, Level
@@ -53,8 +53,7 @@ class PSPNet:
 
     def __post_init__(self):
         check_whole("PSPNet", "width", self.width)
-        object.__setattr__(self, "sizes", tuple(self.sizes))
-        check_wholes("PSPNet", "sizes", self.sizes)
+        object.__setattr__(self, "sizes", check_wholes("PSPNet", "sizes", self.sizes))
         check_odd("PSPNet", "kernel_size", self.kernel_size)
         check_fraction("PSPNet", "dropout", self.dropout)
         check_choice("PSPNet", "norm", self.norm, NORMS)

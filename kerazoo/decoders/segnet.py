@@ -8,7 +8,8 @@ and 13 up, classified by the linear head. The released Caffe model merges the la
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kerazoo.decoders._unpooling import checked_convolutions, unpool, unpoolings
+from kerazoo.arguments import check_wholes
+from kerazoo.decoders._unpooling import unpool, unpoolings
 from kerazoo.layers.blocks import conv_norm_act
 from kerazoo.types import Features, Level, Tensor
 
@@ -35,7 +36,8 @@ class SegNet:
     switches = True
 
     def __post_init__(self):
-        object.__setattr__(self, "convolutions", checked_convolutions("SegNet", self.convolutions))
+        if self.convolutions is not None:
+            object.__setattr__(self, "convolutions", check_wholes("SegNet", "convolutions", self.convolutions))
 
     def __call__(self, features: Features, switches: Mapping[int, Tensor]) -> Features:
         steps = unpoolings("SegNet", features, switches, self.convolutions)

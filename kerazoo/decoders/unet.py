@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from kerazoo.arguments import check_choice
+from kerazoo.arguments import check_choice, check_wholes
 from kerazoo.decoders._climb import Step, check_climb, climb, convolve_twice, grow
 from kerazoo.layers.blocks import ATTENTIONS, attend, conv
 from kerazoo.types import Features, Level, Tensor
@@ -52,9 +52,9 @@ class UNet:
 
     def __post_init__(self):
         if self.widths is not None:
-            object.__setattr__(self, "widths", tuple(self.widths))
+            object.__setattr__(self, "widths", check_wholes("UNet", "widths", self.widths))
         check_choice("UNet", "skip", self.skip, SKIPS)
-        check_climb("UNet", widths=self.widths, upsampling=self.upsampling, norm=self.norm)
+        check_climb("UNet", upsampling=self.upsampling, norm=self.norm)
         check_choice("UNet", "attention", self.attention, (None, *ATTENTIONS))
 
     def __call__(self, features: Features) -> Features:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from kerazoo.arguments import check_choice, check_whole
+from kerazoo.arguments import check_choice, check_whole, check_wholes
 from kerazoo.decoders._climb import level_names
 from kerazoo.layers import CropLike
 from kerazoo.layers.blocks import conv_norm_act
@@ -51,9 +51,7 @@ class UNetOriginal:
         if self.padding == "same":
             object.__setattr__(self, "margin", 0)
         if self.widths is not None:
-            object.__setattr__(self, "widths", tuple(self.widths))
-        for width in self.widths or ():
-            check_whole("UNetOriginal", "widths", width)
+            object.__setattr__(self, "widths", check_wholes("UNetOriginal", "widths", self.widths))
 
     def __call__(self, features: Features) -> Features:
         *skips, coarsest = features

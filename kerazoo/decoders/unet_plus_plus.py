@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from kerazoo.arguments import check_choice
+from kerazoo.arguments import check_choice, check_wholes
 from kerazoo.decoders._climb import Step, check_climb, climb, convolve_twice, grow
 from kerazoo.layers.blocks import ATTENTIONS, attend
 from kerazoo.types import Features, Level, Tensor
@@ -50,8 +50,8 @@ class UNetPlusPlus:
 
     def __post_init__(self):
         if self.widths is not None:
-            object.__setattr__(self, "widths", tuple(self.widths))
-        check_climb("UNetPlusPlus", widths=self.widths, upsampling=self.upsampling, norm=self.norm)
+            object.__setattr__(self, "widths", check_wholes("UNetPlusPlus", "widths", self.widths))
+        check_climb("UNetPlusPlus", upsampling=self.upsampling, norm=self.norm)
         check_choice("UNetPlusPlus", "attention", self.attention, (None, *ATTENTIONS))
 
     def __call__(self, features: Features) -> Features:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from kerazoo.arguments import check_choice, check_whole
+from kerazoo.arguments import check_choice, check_whole, check_wholes
 from kerazoo.decoders._climb import level_names, levels_from
 from kerazoo.layers import PyramidPooling, Resize
 from kerazoo.layers.blocks import NORMS, conv_norm_act
@@ -44,14 +44,10 @@ class UPerNet:
     depth = None
 
     def __post_init__(self):
-        object.__setattr__(self, "pools", tuple(self.pools))
+        object.__setattr__(self, "pools", check_wholes("UPerNet", "pools", self.pools))
         check_whole("UPerNet", "width", self.width)
         check_whole("UPerNet", "finest_stride", self.finest_stride)
         check_choice("UPerNet", "norm", self.norm, NORMS)
-        if not self.pools:
-            raise ValueError(f"UPerNet's `pools` must have at least one size, received {self.pools}.")
-        for size in self.pools:
-            check_whole("UPerNet", "pools", size)
 
     def __call__(self, features: Features) -> Features:
         used = levels_from("UPerNet", features, self.finest_stride)

@@ -1,8 +1,10 @@
 """Encoders as models: build by name or from an object, measure strides, load weights."""
 
 import math
+import numbers
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +31,15 @@ def check_image_shape(image_shape: Any) -> tuple[int | None, int | None, int]:
     Raises:
         ValueError: it has another length, sizes that are not positive, or no channel count.
     """
-    shape = tuple(image_shape)
-    sizes_fit = len(shape) == 3 and all(n is None or (isinstance(n, int) and n > 0) for n in shape[:2])
-    if not sizes_fit or not isinstance(shape[2], int) or shape[2] < 1:
+    shape = tuple(image_shape) if isinstance(image_shape, Iterable) else ()
+    sizes = [n for n in shape[:2] if n is not None] + list(shape[2:])
+    if len(shape) != 3 or not all(isinstance(n, numbers.Integral) and int(n) > 0 for n in sizes):
         raise ValueError(
             "`image_shape` must be (height, width, channels) without the batch, height and width positive or None for "
             f"any size, channels a positive number; received {image_shape}."
         )
-    return shape
+    height, width = (None if n is None else int(n) for n in shape[:2])
+    return height, width, int(shape[2])
 
 
 def build_encoder(
@@ -86,6 +89,11 @@ def load_weights(model: keras.Model, part: Any, weights: str | Path) -> None:
         ModuleNotFoundError: the file is a pickle of PyTorch, which is not installed.
         OSError: the weights could not be downloaded.
     """
+    if not isinstance(weights, (str, Path)):
+        raise ValueError(
+            "`weights` must be None, the name of weights such as 'imagenet', or the path of a file; received "
+            f"{weights!r}."
+        )
     path = Path(weights) if _is_path(weights) else _download(part, str(weights))
     kinds = [(WEIGHTS_SUFFIX, True), (CLASSIFIER_SUFFIX, hasattr(part, "load_pretrained"))]
     kinds += [(suffix, hasattr(part, "module_of")) for suffix in tensors.SUFFIXES]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from kerazoo.arguments import check_choice, check_fraction, check_whole
+from kerazoo.arguments import check_choice, check_fraction, check_whole, check_wholes
 from kerazoo.encoders.preprocessing import standardise
 from kerazoo.layers import CropLike, MirrorPad, PadToMultiple
 from kerazoo.layers.blocks import conv_norm_act
@@ -43,9 +43,7 @@ class UNetContracting:
         check_choice("UNetContracting", "padding", self.padding, PADDINGS)
         check_fraction("UNetContracting", "dropout", self.dropout)
         check_whole("UNetContracting", "mirrored", self.mirrored, least=0)
-        object.__setattr__(self, "widths", tuple(self.widths))
-        for width in self.widths:
-            check_whole("UNetContracting", "widths", width)
+        object.__setattr__(self, "widths", check_wholes("UNetContracting", "widths", self.widths))
 
     @property
     def pad_multiple(self) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from kerazoo.arguments import check_whole
+from kerazoo.arguments import check_wholes
 from kerazoo.encoders.preprocessing import standardise
 from kerazoo.encoders.switches import check_undilated
 from kerazoo.layers import MaxPoolWithIndices, SpreadPool
@@ -40,13 +40,10 @@ class VGG:
     output_strides = (32, 16, 8)
 
     def __post_init__(self):
-        object.__setattr__(self, "depths", tuple(self.depths))
-        object.__setattr__(self, "widths", tuple(self.widths))
+        for name in ("depths", "widths"):
+            object.__setattr__(self, name, check_wholes("VGG", name, getattr(self, name)))
         if len(self.depths) != len(self.widths):
             raise ValueError(f"VGG needs one depth per width, received {self.depths} and {self.widths}.")
-        for name in ("depths", "widths"):
-            for value in getattr(self, name):
-                check_whole("VGG", name, value)
 
     @property
     def pad_multiple(self) -> int:

@@ -68,7 +68,7 @@ def find(arch: str | None, name: str) -> Record:
         full = f"{arch}.{DEFAULTS[arch]}" if arch in DEFAULTS else names[0] if len(names) == 1 else full
     if full not in RECORDS:
         own = [*tags(arch), *(record.name for record in records(f"{arch}.*"))]
-        near = difflib.get_close_matches(asked, own) or difflib.get_close_matches(asked, RECORDS)
+        near = difflib.get_close_matches(asked, own if arch else RECORDS)
         meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise ValueError(f"There are no weights {name!r}{f' for {arch}' if arch else ''}.{meant} {_choices(arch)}")
     record = RECORDS[full]

@@ -122,6 +122,11 @@ def _open(source: Any, config: Any, revision: str | None) -> tuple[tensors.Tenso
     path = Path(source)
     if not path.exists() and isinstance(source, str) and HUB_NAME.fullmatch(source):
         path = _from_hub(source, revision)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There is no file or directory {str(source)!r}. Names of repositories on the Hugging Face Hub are of the "
+            "form 'user/model'."
+        )
     if path.is_dir():
         folder = path
         path = next((path / file for file in WEIGHTS if (path / file).is_file()), path / WEIGHTS[0])
