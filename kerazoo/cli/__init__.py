@@ -220,11 +220,14 @@ def export(
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of evaluated runs.")],
 ) -> None:
-    """Table of runs; runs that differ in seeds alone are one row, mean ± standard deviation."""
+    """Table of runs; runs that differ in seeds alone are one row, mean ± standard deviation, and are tested."""
     _load_keras()
     from kerazoo.training import experiments
 
-    console_of().print(experiments.table(experiments.compare(runs)))
+    found = experiments.compare(runs)
+    console_of().print(experiments.table(found))
+    if (tests := experiments.differences(found)) is not None:
+        console_of().print(tests)
 
 
 @app.command()

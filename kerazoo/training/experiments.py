@@ -1,6 +1,8 @@
 """Compare runs: the same recipe with other seeds is one experiment, and its spread is part of the result."""
 
+import itertools
 import json
+import math
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,13 +10,37 @@ from typing import Any, NamedTuple
 
 from kerazoo.training.run import read_run, require_file
 
+RUNS_FOR_A_TEST = 8  # from there on the formulas of the Anderson-Darling test hold
+
 
 class Spread(NamedTuple):
-    """Mean over runs, sample standard deviation (None for a single run), and the number of runs it is defined in."""
+    """A metric over runs.
+
+    Attributes:
+        mean: Over the runs it is defined in.
+        deviation: Sample standard deviation; None for a single run.
+        median: Of the same runs.
+        values: Of the same runs, in their order.
+    """
 
     mean: float
     deviation: float | None
-    runs: int
+    median: float
+    values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "Spread":
+        """Of at least one finite number."""
+        values = tuple(map(float, values))
+        deviation = statistics.stdev(values) if len(values) > 1 else None
+        return cls(statistics.fmean(values), deviation, statistics.median(values), values)
+
+    def __str__(self) -> str:
+        digits = 3 if abs(self.mean) < 10 else 1
+        text = f"{self.mean:.{digits}f}"
+        if self.deviation is not None:
+            text += f" ± {self.deviation:.{digits}f}"
+        return text if len(self.values) < 3 else f"{text} ({self.median:.{digits}f})"
 
 
 class Experiment(NamedTuple):
@@ -74,27 +100,130 @@ def compare(runs: Iterable[str | Path]) -> list[Experiment]:
 
 
 def table(experiments: list[Experiment]) -> Any:
-    """A `rich` table with one row per experiment: mean ± standard deviation over seeds."""
+    """A `rich` table with one row per experiment: mean ± standard deviation over seeds (median, of three or more)."""
     from rich.table import Table
 
-    view = Table(title="mean ± standard deviation over runs of one recipe", title_justify="left")
+    what = "mean ± standard deviation"
+    if any(len(spread.values) > 2 for experiment in experiments for spread in experiment.metrics.values()):
+        what += " (median)"
+    view = Table(title=f"{what} over runs of one recipe", title_justify="left")
     names = list(dict.fromkeys(name for experiment in experiments for name in experiment.metrics))
     view.add_column("recipe")
     view.add_column("seeds")
     for name in names:
         view.add_column(name.replace("_", " "), justify="right")
     for experiment in experiments:
-        cells = [_cell(experiment.metrics.get(name)) for name in names]
+        cells = [str(experiment.metrics.get(name, "–")) for name in names]
         view.add_row(experiment.name, " ".join(map(str, experiment.seeds)), *cells)
     return view
 
 
-def _cell(spread: Spread | None) -> str:
-    if spread is None:
-        return "–"
-    digits = 3 if abs(spread.mean) < 10 else 1
-    text = f"{spread.mean:.{digits}f}"
-    return text if spread.deviation is None else f"{text} ± {spread.deviation:.{digits}f}"
+class Difference(NamedTuple):
+    """Whether two samples, such as a score over the seeds of two experiments, differ by more than chance.
+
+    Attributes:
+        medians: p of Mood's median test.
+        means: p of Welch's t test; None where `normal` rejects a normal distribution, or too few values tell.
+        normal: p of the Anderson-Darling test of each sample; None below 8 values, or where all are equal.
+    """
+
+    medians: float
+    means: float | None
+    normal: tuple[float | None, float | None]
+
+
+def difference(first: Iterable[float], second: Iterable[float], *, level: float = 0.05) -> Difference:
+    """Test two samples against each other: their medians, and if they look normally distributed their means.
+
+    Args:
+        first: Finite numbers, one per seed.
+        second: Likewise; not paired with `first`.
+        level: Below which p of Anderson-Darling rejects a normal distribution.
+
+    Returns: the p values, two-sided and not corrected for several comparisons.
+
+    Raises:
+        ValueError: A sample is empty or not finite.
+    """
+    from scipy import stats
+
+    first, second = _checked(first), _checked(second)
+    normal = (normality(first), normality(second))
+    means = None
+    if all(p is not None and p >= level for p in normal):
+        means = float(stats.ttest_ind(first, second, equal_var=False).pvalue)
+    return Difference(median_test(first, second), means, normal)
+
+
+def median_test(first: Iterable[float], second: Iterable[float]) -> float:
+    """Probability of Mood's median test: do the samples lie above their common median equally often?
+
+    χ² of the table of counts with Yates's correction. Values that are the median count as below it; if nothing is above
+    it then as above, and if all values are equal p is 1.
+
+    Raises:
+        ValueError: A sample is empty or not finite.
+    """
+    from scipy import stats
+
+    samples = [_checked(first), _checked(second)]
+    median = statistics.median(itertools.chain(*samples))
+    if min(map(min, samples)) == max(map(max, samples)):
+        return 1.0
+    ties = "below" if any(value > median for value in itertools.chain(*samples)) else "above"
+    return float(stats.median_test(*samples, ties=ties).pvalue)
+
+
+def normality(values: Iterable[float]) -> float | None:
+    """Probability of the Anderson-Darling test for a normal distribution with the mean and variance of the sample.
+
+    Stephens's formulas for p, in D'Agostino and Stephens, Goodness-of-Fit Techniques, 1986, table 4.9.
+
+    Returns: p; None for fewer than 8 values, for which the formulas do not hold, and where all are equal.
+
+    Raises:
+        ValueError: The sample is empty or not finite.
+    """
+    ordered = sorted(_checked(values))
+    n = len(ordered)
+    if n < RUNS_FOR_A_TEST or ordered[0] == ordered[-1]:
+        return None
+    from scipy import stats
+
+    mean, deviation = statistics.fmean(ordered), statistics.stdev(ordered)
+    scaled = [(value - mean) / deviation for value in ordered]
+    terms = [(2 * i + 1) * float(stats.norm.logcdf(scaled[i]) + stats.norm.logsf(scaled[n - 1 - i])) for i in range(n)]
+    a = (-n - math.fsum(terms) / n) * (1 + 0.75 / n + 2.25 / n**2)
+    if a >= 0.6:
+        return math.exp(1.2937 - 5.709 * a + 0.0186 * a**2) if a < 150 else 0.0
+    if a > 0.34:
+        return math.exp(0.9177 - 4.279 * a - 1.38 * a**2)
+    if a > 0.2:
+        return 1 - math.exp(-8.318 + 42.796 * a - 59.938 * a**2)
+    return 1 - math.exp(-13.436 + 101.14 * a - 223.73 * a**2)
+
+
+def differences(experiments: list[Experiment]) -> Any:
+    """A `rich` table of tests of each experiment against the first, where both have runs enough; None without any."""
+    from rich.table import Table
+
+    view = Table("recipe", "metric", "p of medians (Mood)", "p of means (Welch)", title_justify="left")
+    view.title = f"against {experiments[0].name}"
+    for other in experiments[1:]:
+        for name, spread in other.metrics.items():
+            first = experiments[0].metrics.get(name)
+            if first is not None and min(len(first.values), len(spread.values)) >= RUNS_FOR_A_TEST:
+                found = difference(first.values, spread.values)
+                means = "–" if found.means is None else f"{found.means:.2g}"
+                view.add_row(other.name, name.replace("_", " "), f"{found.medians:.2g}", means)
+    return view if view.rows else None
+
+
+def _checked(values: Iterable[float]) -> list[float]:
+    numbers = [float(value) for value in values]
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"A sample is one or more finite numbers, received {numbers}. Leave out what is undefined.")
+    return numbers
 
 
 def _judged_alike(members: list[tuple[Path, Any, dict[str, Any]]]) -> None:
@@ -115,8 +244,7 @@ def _spreads(runs: list[dict[str, Any]]) -> dict[str, Spread]:
     for name in dict.fromkeys(name for metrics in runs for name in metrics):
         values = [metrics[name]["value"] for metrics in runs if metrics.get(name, {}).get("value") is not None]
         if values:
-            deviation = statistics.stdev(values) if len(values) > 1 else None
-            spreads[name] = Spread(statistics.fmean(values), deviation, len(values))
+            spreads[name] = Spread.of(values)
     return spreads
 
 
