@@ -323,3 +323,35 @@ def test_no_run_is_an_error(tmp_path):
     (tmp_path / "evaluation.json").write_text("{")
     with pytest.raises(ValueError, match=r"evaluation\.json of the run .* cannot be read"):
         html.write(tmp_path)
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def test_heat_maps_show_what_there_is(tmp_path):
+    """A column less without truths; sizes, classes and names as in a gallery."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for size in ((40, 64), (64, 20, 3)):
+        heat = rng.random((*size[:2], 3))
+        rows.append({"image": rng.random(size), "heat": heat, "mask": heat.argmax(-1), "id": "$x_$ <b>"})
+    plain = pixels(plots.heat_maps(rows, tmp_path / "plain.png", class_names=["background", "crack", "fray"]))
+    with_truth = [{**row, "truth": row["mask"]} for row in rows]
+    full = pixels(plots.heat_maps(with_truth, tmp_path / "new" / "full.png", title="one"))
+    assert full.shape[1] > plain.shape[1]
+    assert full.std() > 20
+    with pytest.raises(ValueError, match="`heat` and `mask` of a row must be alike in size"):
+        plots.heat_maps([{**rows[0], "heat": np.zeros((4, 4))}], tmp_path / "never.png")
+
+
+def test_tiles_are_drawn_in_a_grid(tmp_path):
+    filters = np.stack([np.full((3, 3, 3), 0.0), np.full((3, 3, 3), 1.0), np.full((3, 3, 3), 0.5)])
+    one, two = (pixels(plots.tiles(filters, tmp_path / f"{n}.png", columns=n)) for n in (3, 2))
+    assert one.shape[1] > two.shape[1]
+    assert one.shape[0] < two.shape[0]
+    large = pixels(plots.tiles(255 * filters[..., 0], tmp_path / "grey.png", columns=3, title="a_b $"))
+    assert {0, 255} <= set(np.unique(large))
+    with pytest.raises(ValueError, match="`images` must be pictures"):
+        plots.tiles([], tmp_path / "never.png")

@@ -19,13 +19,12 @@ from kerazoo.report.colors import (
     paint_errors,
     to_rgb,
 )
+from kerazoo.report.figures import INK, check_rows, draw_rows, save, scale_colors, shorten, tiles
 
-__all__ = ["curves", "error_map", "gallery", "overlay", "rule_surface"]
+__all__ = ["curves", "error_map", "gallery", "heat_maps", "overlay", "rule_surface", "tiles"]
 
-_MAX_ROWS = 64
 _CLASSES_PER_LINE = 6
-_COLORMAP = "inferno"
-_INK, _GRID = "#222222", "#DDDDDD"
+_GRID = "#DDDDDD"
 _TRAIN, _VALIDATION = "#0072B2", "#D55E00"
 _SETTINGS = {
     "pixel_threshold": "pixel threshold",
@@ -64,7 +63,7 @@ def curves(metrics_csv: str | Path, path: str | Path) -> Path:
                 axes.plot(
                     epochs[shown], columns[column][shown], color=color, label=label, marker=marker, ms=3.5, lw=1.8
                 )
-        axes.set_title(_words(name), loc="left", fontsize=11, color=_INK, parse_math=False)
+        axes.set_title(_words(name), loc="left", fontsize=11, color=INK, parse_math=False)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if name == "learning_rate" and np.nanmin(columns[name]) > 0:
@@ -75,7 +74,7 @@ def curves(metrics_csv: str | Path, path: str | Path) -> Path:
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=9)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def gallery(
@@ -102,41 +101,57 @@ def gallery(
     Returns: `path`.
     Raises: ValueError if there is no row or too many, or if the sizes inside a row differ.
     """
-    from matplotlib.figure import Figure
-
-    if not 1 <= len(rows) <= _MAX_ROWS:
-        raise ValueError(f"`rows` must hold 1 to {_MAX_ROWS} cases; received {len(rows)}. Draw several galleries.")
+    check_rows(rows)
     with_probability = all(row.get("probability") is not None for row in rows)
     headings = ["image", "truth", "prediction", "errors"] + ["probability"] * with_probability
     masks = [_masks(row, ignore_class) for row in rows]
     classes = sorted({int(i) for pair in masks for mask in pair for i in np.unique(mask) if i > 0})
     legend = _legend_lines(classes, list(class_names or ()), with_probability)
-    panel, caption, line = 2.3, 0.3, 0.24  # inches
-    top, bottom = 0.45 + 0.3 * bool(title), 0.2 + line * len(legend)
-    heights = [panel * float(np.clip(row_shape[0] / row_shape[1], 0.3, 1.2)) for row_shape in map(_size, rows)]
-    width = (panel + 0.06) * len(headings) + 0.12
-    height = top + sum(heights) + caption * len(rows) + bottom
-    figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
-    if title:
-        figure.text(0.08 / width, 1 - 0.12 / height, title, fontsize=13, weight="bold", va="top", parse_math=False)
-    y = height - top
-    for row, (truth, prediction), row_height in zip(rows, masks, heights, strict=True):
-        y -= caption
-        name = _shorten(str(row.get("title") or row.get("id") or ""))
-        label = f"{name}    {describe(truth, prediction)}".strip()
-        figure.text(0.08 / width, (y + 0.07) / height, label, fontsize=9.5, color=_INK, va="bottom", parse_math=False)
-        y -= row_height
-        for position, picture in enumerate(_panels(row, truth, prediction, with_probability)):
-            left = (0.08 + position * (panel + 0.06)) / width
-            axes = figure.add_axes((left, y / height, panel / width, row_height / height))
-            axes.imshow(picture, cmap=_COLORMAP, vmin=0, vmax=1, interpolation="auto")
-            axes.set_axis_off()
-    for position, heading in enumerate(headings):
-        x = (0.08 + position * (panel + 0.06)) / width
-        figure.text(x, 1 - (top - 0.1) / height, heading, fontsize=11, color="#555555", va="bottom")
-    for position, entries in enumerate(reversed(legend)):
-        _draw_legend(figure, entries, y=position * line / height)
-    return _save(figure, path)
+    drawn = [
+        (f"{shorten(_name(row))}    {describe(truth, prediction)}", _panels(row, truth, prediction, with_probability))
+        for row, (truth, prediction) in zip(rows, masks, strict=True)
+    ]
+    return draw_rows(drawn, path, headings=headings, legend=legend, title=title)
+
+
+def heat_maps(
+    rows: Sequence[Mapping],
+    path: str | Path,
+    *,
+    class_names: Sequence[str] | None = None,
+    ignore_class: int | None = None,
+    title: str | None = None,
+) -> Path:
+    """Draw what weak supervision sees, case by case: image, truth if every row has one, heat map, thresholded map.
+
+    Args:
+        rows: One mapping per case, at most 64: `image` as in `gallery`; `heat`, float in [0, 1], `(H, W)` of the
+            foreground or `(H, W, C)` of the classes, of which the highest of the foreground is drawn; `mask` `(H, W)`
+            class ids; optionally `truth` `(H, W)`; and `title` (or `id`), to which the Dice coefficient is added where
+            there is a truth.
+        path: PNG to write; missing directories are made.
+        class_names: As in `gallery`.
+        ignore_class: As in `gallery`.
+        title: Line above the pictures, or None.
+
+    Returns: `path`.
+    Raises: ValueError if there is no row or too many, or if the sizes inside a row differ.
+    """
+    check_rows(rows)
+    with_truth = all(row.get("truth") is not None for row in rows)
+    drawn, shown = [], set()
+    for row in rows:
+        truth, mask = _masks({**row, "prediction": row["mask"], "truth": row.get("truth", row["mask"])}, ignore_class)
+        heat = _foreground(np.asarray(row["heat"], "float32"))
+        if heat.shape != mask.shape:
+            raise ValueError(f"`heat` and `mask` of a row must be alike in size; received {heat.shape}, {mask.shape}.")
+        shown |= {int(i) for i in np.union1d(np.unique(truth), np.unique(mask)) if i > 0}
+        pictures = [to_rgb(row["image"]), overlay(row["image"], truth), heat, overlay(row["image"], mask)]
+        caption = f"{shorten(_name(row))}    {describe(truth, mask)}" if with_truth else shorten(_name(row))
+        drawn.append((caption, pictures if with_truth else [pictures[0], *pictures[2:]]))
+    headings = ["image", *["truth"] * with_truth, "heat map", "thresholded map"]
+    legend = [[("heat map:", None), *scale_colors()], *_class_lines(sorted(shown), list(class_names or ()))]
+    return draw_rows(drawn, path, headings=headings, legend=legend, title=title)
 
 
 def rule_surface(surface_csv: str | Path, rule_json: str | Path, path: str | Path) -> Path:
@@ -173,7 +188,7 @@ def rule_surface(surface_csv: str | Path, rule_json: str | Path, path: str | Pat
         values, best = _envelope(grid, name)
         places = {value: place for place, value in enumerate(values)} if name == "image_threshold" else None
         axes.plot(
-            [place if places is None else places[place] for place in values], best, color=_INK, lw=1.6, label="grid"
+            [place if places is None else places[place] for place in values], best, color=INK, lw=1.6, label="grid"
         )
         for label, marker, color, rule, value in marks:
             x = rule[name] if places is None else _place(values, rule[name])
@@ -191,8 +206,8 @@ def rule_surface(surface_csv: str | Path, rule_json: str | Path, path: str | Pat
     panels[0].set_ylabel(f"{_words(facts['metric'])}, best of the other settings", parse_math=False)
     panels[0].legend(frameon=False, fontsize=9)
     title = f"{_words(facts['metric'])} on the {facts['split'] or 'tuning'} images"
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=_INK, parse_math=False)
-    return _save(figure, path)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK, parse_math=False)
+    return save(figure, path)
 
 
 def describe(truth: np.ndarray, prediction: np.ndarray) -> str:
@@ -301,41 +316,21 @@ def _legend_lines(
     classes: list[int], class_names: list[str], with_probability: bool
 ) -> list[list[tuple[str, str | None]]]:
     """Lines of the legend: names with their colours, headings without."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    several = len(classes) > 1
-    errors = [(kind, color) for kind, color in ERROR_COLORS.items() if several or kind != "wrong class"]
-    lines: list[list[tuple[str, str | None]]] = [[("errors:", None), *errors]]
-    for start in range(0, len(classes) if several else 0, _CLASSES_PER_LINE):
-        some = classes[start : start + _CLASSES_PER_LINE]
-        named = [(class_names[i] if i < len(class_names) else str(i), class_color(i)) for i in some]
-        lines.append([("" if start else "classes:", None), *named])
+    errors = [(kind, color) for kind, color in ERROR_COLORS.items() if len(classes) > 1 or kind != "wrong class"]
+    lines: list[list[tuple[str, str | None]]] = [[("errors:", None), *errors], *_class_lines(classes, class_names)]
     if with_probability:
-        levels = [(f"{level:g}", to_hex(colormaps[_COLORMAP](level))) for level in (0.0, 0.25, 0.5, 0.75, 1.0)]
-        lines.append([("probability:", None), *levels])
+        lines.append([("probability:", None), *scale_colors()])
     return lines
 
 
-def _draw_legend(figure, entries: list[tuple[str, str | None]], *, y: float) -> None:
-    """One line of the legend, `y` above the lower edge in heights of the figure."""
-    from matplotlib.patches import Patch
-
-    handles = [
-        Patch(facecolor=color or "none", edgecolor="#888888" if color else "none", label=name)
-        for name, color in entries
-    ]
-    legend = figure.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(-0.02, y),
-        ncols=len(handles),
-        frameon=False,
-        fontsize=9,
-        columnspacing=1.2,
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+def _class_lines(classes: list[int], class_names: list[str]) -> list[list[tuple[str, str | None]]]:
+    """Lines with the colours of the foreground classes, where there are several."""
+    lines = []
+    for start in range(0, len(classes) if len(classes) > 1 else 0, _CLASSES_PER_LINE):
+        some = classes[start : start + _CLASSES_PER_LINE]
+        named = [(class_names[i] if i < len(class_names) else str(i), class_color(i)) for i in some]
+        lines.append([("" if start else "classes:", None), *named])
+    return lines
 
 
 def _masks(row: Mapping, ignore_class: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -350,17 +345,12 @@ def _masks(row: Mapping, ignore_class: int | None) -> tuple[np.ndarray, np.ndarr
     return truth * counted, prediction * counted
 
 
-def _size(row: Mapping) -> tuple[int, int]:
-    height, width = np.shape(row["image"])[:2]
-    return height, width
+def _name(row: Mapping) -> str:
+    return str(row.get("title") or row.get("id") or "")
 
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _shorten(text: str, limit: int = 60) -> str:
-    return text if len(text) <= limit else f"{text[: limit // 2 - 1]}…{text[-limit // 2 :]}"
 
 
 def _number(cell: str | None) -> float:
@@ -368,10 +358,3 @@ def _number(cell: str | None) -> float:
         return float(cell) if cell is not None else np.nan
     except ValueError:  # CSVLogger writes NA for what was not measured in an epoch
         return np.nan
-
-
-def _save(figure, path: str | Path) -> Path:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", metadata={"Software": None})
-    return path
