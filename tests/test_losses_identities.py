@@ -61,6 +61,31 @@ def test_tversky_is_dice_and_jaccard_at_its_limits(channels, empty):
     np.testing.assert_allclose(value(focal, truth, logits), value(tversky, truth, logits), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "name", ["soft_dice", "jaccard", "tversky", "focal_tversky", "lovasz", "mcc", "foreground_dice"]
+)
+def test_class_weights_are_those_of_a_mean_over_the_classes_that_take_part(name):
+    truth, logits = batch(3)
+    truth[1] = 2  # has one class
+    alone = [kz.losses.create(name, class_weights=weights) for weights in ((0, 1, 0), (0, 0, 1))]
+    first, second = (
+        ops.convert_to_numpy(type(loss)(**loss.get_config() | {"reduction": None})(truth, logits)) for loss in alone
+    )
+    weighted = kz.losses.create(name, class_weights=(9, 1, 3), reduction=None)
+    each = ops.convert_to_numpy(weighted(truth, logits))
+    np.testing.assert_allclose(each[[0, 2]], (first + 3 * second)[[0, 2]] / 4, rtol=1e-5)
+    if name != "mcc":  # where the class fills the image it is 0/0
+        np.testing.assert_allclose(each[1], second[1], rtol=1e-5)
+        assert first[1] == 0
+    plain = kz.losses.create(name)
+    np.testing.assert_allclose(
+        value(kz.losses.create(name, class_weights=(0, 5, 5)), truth, logits), value(plain, truth, logits), rtol=1e-5
+    )
+    np.testing.assert_allclose(value(alone[0], truth, logits), (first[0] + first[2]) / 2, rtol=1e-5)  # two images count
+    with pytest.raises(ValueError, match=r"ids 0..2 \(3 weights, background first\), received 2"):
+        kz.losses.create(name, class_weights=(1, 2))(truth, logits)
+
+
 def test_beta_asks_for_recall():
     truth = np.zeros((1, 4, 4), int)
     truth[:, :2] = 1
@@ -181,7 +206,11 @@ def test_boundary_weights_are_asked_for():
         (FocalTversky, {"gamma": 0.5}, "`gamma` of at least 1, received 0.5"),
         (Jaccard, {"empty": "zero"}, r"Jaccard takes `empty` one of \('skip', 'one', 'penalize'\), received 'zero'"),
         (Lovasz, {"empty": None}, "Lovasz takes `empty` one of"),
-        (MCC, {"smooth": 1.0}, "MCC takes no `smooth`. It takes dtype, empty, ignore_class, name, reduction, weighted"),
+        (
+            MCC,
+            {"smooth": 1.0},
+            "MCC takes no `smooth`. It takes class_weights, dtype, empty, ignore_class, name, reduction, weighted",
+        ),
         (
             SoftDice,
             {"label_smoothing": 0.1},
@@ -189,10 +218,15 @@ def test_boundary_weights_are_asked_for():
         ),
         (
             Lovasz,
-            {"class_weights": (1, 2)},
-            r"no `class_weights`.* CrossEntropy\(class_weights=…\) \+ Lov",
+            {"class_weights": (1, 0, 0)},
+            r"Lovasz is a mean over foreground classes.*received class_weights=\(1, 0",
         ),
-        (BalancedCrossEntropy, {"class_weights": (1, 2)}, "as its own arguments say.* It takes beta, dtype, empty"),
+        (SoftDice, {"class_weights": (1, -2)}, "SoftDice takes `class_weights` of at least 0"),
+        (
+            BalancedCrossEntropy,
+            {"class_weights": (1, 2)},
+            r"own arguments say.* CrossEntropy\(class_weights=…\) \+ Bal.* It takes beta, dtype, empty",
+        ),
         (CrossEntropy, {"from_logits": True}, "no `from_logits`. Every loss of kerazoo takes logits"),
         (Jaccard, {"ignore_index": 255}, "no `ignore_index`. The id of ignored pixels is `ignore_class`"),
         (GeneralizedDice, {"smooth": -1.0}, "GeneralizedDice takes `smooth` of at least 0"),

@@ -18,7 +18,7 @@ _MEANS = ("sum_over_batch_size", "mean")
 
 _ADD_A_TERM = "Add a term that takes it: CrossEntropy({argument}=…) + {loss}(…)."
 _INSTEAD = {
-    "class_weights": f"Its classes weigh the same, or as its own arguments say. {_ADD_A_TERM}",
+    "class_weights": f"Its own arguments say what classes weigh. {_ADD_A_TERM}",
     "label_smoothing": f"It compares with certain labels. {_ADD_A_TERM}",
     "from_logits": "Every loss of kerazoo takes logits: leave out the activation of the last layer too.",
     "ignore_index": "The id of ignored pixels is `ignore_class`.",

@@ -5,12 +5,14 @@ All functions see one image and one foreground class at a time: axes `(B, F)`, F
 """
 
 import abc
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 from keras import ops
 
 from kerazoo.labels import Labels, one_hot
 from kerazoo.losses._base import Loss
+from kerazoo.losses.cross_entropy import as_list, check_class_weights, fit_class_weights
 from kerazoo.types import Tensor
 
 Empty = Literal["skip", "one", "penalize"]
@@ -59,7 +61,13 @@ def probabilities(logits: Tensor) -> Tensor:
 
 
 def over_classes(
-    values: Tensor, sizes: Regions, empty: Empty, *, present: Tensor | None = None, wrong: Tensor | None = None
+    values: Tensor,
+    sizes: Regions,
+    empty: Empty,
+    *,
+    class_weights: Tensor | None = None,
+    present: Tensor | None = None,
+    wrong: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Mean over the foreground classes of a loss per image and class, under a policy for empty ones.
 
@@ -68,24 +76,38 @@ def over_classes(
         sizes: Regions.
         empty: "skip": mean over the classes the image has; an image without any does not count. "one": `values` as
             they are. "penalize": `log(1 + A) / log(1 + N)` for an empty class, A its predicted and N all valid pixels.
+        class_weights: `(F,)` weights of the mean, from `foreground_weights`; None for 1 each.
         present: `(B, F)` bool, for which classes the formula is defined; None for those with a true pixel.
         wrong: `(B, F)` area A of the penalty; None for the predicted area.
 
     Returns:
-        `(B,)` values, and `(B,)` bool: which images count. An image whose pixels are all ignored never does.
+        `(B,)` values, and `(B,)` bool: which images count. An image whose pixels are all ignored never does, nor one
+        whose classes all weigh nothing.
     """
     present = sizes.truth > 0 if present is None else present
     wrong = sizes.predicted if wrong is None else wrong
-    if empty == "skip":
-        number = ops.sum(ops.cast(present, values.dtype), axis=-1)
-        total = ops.sum(ops.where(present, values, ops.zeros_like(values)), axis=-1)
-        return total / ops.maximum(number, 1.0), number > 0
+    takes_part = present if empty == "skip" else ops.broadcast_to(sizes.pixels > 0, ops.shape(values))
     if empty == "penalize":
         penalty = ops.log1p(wrong) / ops.log1p(ops.maximum(sizes.pixels, 1.0))
         values = ops.where(present, values, penalty)
-    counts = ops.squeeze(sizes.pixels, axis=-1) > 0
-    values = ops.mean(values, axis=-1)
-    return ops.where(counts, values, ops.zeros_like(values)), counts
+    weights = ops.cast(takes_part, values.dtype)
+    if class_weights is not None:
+        weights = weights * class_weights
+    total = ops.sum(weights * ops.where(takes_part, values, ops.zeros_like(values)), axis=-1)
+    weight = ops.sum(weights, axis=-1)
+    return ops.divide_no_nan(total, weight), weight > 0
+
+
+def foreground_weights(class_weights: tuple[float, ...] | None, sizes: Regions, loss: str) -> Tensor | None:
+    """`(F,)` weights of the foreground classes, from one per mask id; None for None.
+
+    Raises:
+        ValueError: there is not one per mask id.
+    """
+    if class_weights is None:
+        return None
+    weights = fit_class_weights(class_weights, sizes.truth.shape[-1] + 1, loss, "class_weights")
+    return ops.convert_to_tensor(weights[1:], dtype=sizes.truth.dtype)
 
 
 class OverlapLoss(Loss):
@@ -94,12 +116,13 @@ class OverlapLoss(Loss):
     Args:
         empty: Policy for classes that an image does not have, see `over_classes`.
         smooth: Pixels added above and below the fraction bar, at least 0.
+        class_weights: Weights of the mean over classes, one per mask id, or None.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the loss.
         **kwargs: `weighted`, `reduction`, `dtype` of every loss of kerazoo.
 
     Raises:
-        ValueError: `empty` is not a policy, or `smooth` is negative.
+        ValueError: `empty` is not a policy, `smooth` is negative, or `class_weights` are no weights.
     """
 
     per_pixel = False
@@ -109,6 +132,7 @@ class OverlapLoss(Loss):
         *,
         empty: Empty = "skip",
         smooth: float = 0.0,
+        class_weights: Sequence[float] | None = None,
         ignore_class: int | None = None,
         name: str | None = None,
         **kwargs: Any,
@@ -116,6 +140,7 @@ class OverlapLoss(Loss):
         super().__init__(ignore_class=ignore_class, name=name, **kwargs)
         self.empty: Empty = check_empty(empty, type(self).__name__)
         self.smooth = check_smooth(smooth, type(self).__name__)
+        self.class_weights = check_foreground_weights(class_weights, type(self).__name__)
 
     @abc.abstractmethod
     def costs(self, sizes: Regions) -> Tensor:
@@ -124,10 +149,12 @@ class OverlapLoss(Loss):
     def values(self, labels: Labels, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of each image, and which images take part."""
         sizes = regions(labels, logits)
-        return over_classes(self.costs(sizes), sizes, self.empty)
+        weights = foreground_weights(self.class_weights, sizes, type(self).__name__)
+        return over_classes(self.costs(sizes), sizes, self.empty, class_weights=weights)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "empty": self.empty, "smooth": self.smooth}
+        own = {"empty": self.empty, "smooth": self.smooth, "class_weights": as_list(self.class_weights)}
+        return {**super().get_config(), **own}
 
 
 def ratio_or_one(above: Tensor, below: Tensor) -> Tensor:
@@ -147,6 +174,21 @@ def check_empty(empty: str, loss: str) -> Empty:
         if empty == policy:
             return policy
     raise ValueError(f"{loss} takes `empty` one of {get_args(Empty)}, received {empty!r}.")
+
+
+def check_foreground_weights(weights: Sequence[float] | None, loss: str) -> tuple[float, ...] | None:
+    """Weights as floats, or None.
+
+    Raises:
+        ValueError: one is negative, or no foreground class weighs anything.
+    """
+    numbers = check_class_weights(weights, loss, "class_weights")
+    if numbers is not None and not any(numbers[1:]):
+        raise ValueError(
+            f"{loss} is a mean over foreground classes: one of them must weigh more than 0, received class_weights="
+            f"{weights!r}, background first."
+        )
+    return numbers
 
 
 def check_smooth(smooth: float, loss: str) -> float:

@@ -68,8 +68,7 @@ class CrossEntropy(Loss):
         return ops.where(labels.valid, values, ops.zeros_like(values)), labels.valid
 
     def get_config(self) -> dict[str, Any]:
-        weights = None if self.class_weights is None else list(self.class_weights)  # Keras wraps tuples in a dict
-        own = {"class_weights": weights, "label_smoothing": self.label_smoothing}
+        own = {"class_weights": as_list(self.class_weights), "label_smoothing": self.label_smoothing}
         return {**super().get_config(), **own}
 
 
@@ -106,3 +105,8 @@ def fit_class_weights(weights: tuple[float, ...], num_ids: int, loss: str, argum
             f"({num_ids} weights, background first), received {len(weights)}: {weights}."
         )
     return weights
+
+
+def as_list(weights: tuple[float, ...] | None) -> list[float] | None:
+    """Weights for a config: Keras wraps tuples in a dict."""
+    return None if weights is None else [*weights]

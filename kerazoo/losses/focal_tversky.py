@@ -1,8 +1,10 @@
 """Focal Tversky loss (Abraham and Khan, 2019, https://arxiv.org/abs/1810.07842).
 
-Differs from the paper: a mean over foreground classes, and an explicit policy for classes that an image does not have.
+Differs from the paper: a mean over foreground classes instead of their sum, an explicit policy for classes that an
+image does not have, and alpha and beta as in `Tversky` (the alpha of this paper weighs false negatives).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -34,6 +36,8 @@ class FocalTversky(Tversky):
         empty: What a class that the image does not have is worth. "skip": nothing, it takes no part. "one": the formula
             as it stands, 0/0 := 1. "penalize": `log(1 + A) / log(1 + N)`, A the predicted area, N the valid pixels.
         smooth: Pixels added above and below the fraction bar, at least 0.
+        class_weights: Weights of the mean over classes, one per mask id, background first, as in `CrossEntropy`. That
+            of the background has no effect, nor has any where there is one foreground class. None: 1 each.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the loss.
         **kwargs: `weighted`, `reduction`, `dtype` of every loss of kerazoo.
@@ -50,12 +54,20 @@ class FocalTversky(Tversky):
         beta: float = 0.7,
         empty: Empty = "skip",
         smooth: float = 0.0,
+        class_weights: Sequence[float] | None = None,
         ignore_class: int | None = None,
         name: str | None = "focal_tversky",
         **kwargs: Any,
     ):
         super().__init__(
-            alpha=alpha, beta=beta, empty=empty, smooth=smooth, ignore_class=ignore_class, name=name, **kwargs
+            alpha=alpha,
+            beta=beta,
+            empty=empty,
+            smooth=smooth,
+            class_weights=class_weights,
+            ignore_class=ignore_class,
+            name=name,
+            **kwargs,
         )
         if not gamma >= 1:
             raise ValueError(f"FocalTversky takes `gamma` of at least 1, received {gamma}.")

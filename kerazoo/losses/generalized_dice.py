@@ -4,13 +4,23 @@ Differs from the paper: the classes that an image does not have, whose weight 1/
 policy.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from kerazoo.labels import Labels
-from kerazoo.losses._overlap import Empty, OverlapLoss, Regions, over_classes, ratio_or_one, regions
+from kerazoo.losses._overlap import (
+    Empty,
+    OverlapLoss,
+    Regions,
+    foreground_weights,
+    over_classes,
+    ratio_or_one,
+    regions,
+)
+from kerazoo.losses.cross_entropy import fit_class_weights
 from kerazoo.types import Tensor
 
 
@@ -27,8 +37,8 @@ class GeneralizedDice(OverlapLoss):
     - "one": the sums are over all classes, with T_c of at least one pixel in w_c, the usual reading of the formula. A
       few falsely predicted pixels of an absent class outweigh everything else, and beyond them there is hardly a
       gradient.
-    - "penalize": a mean over the foreground classes: those the image has are worth the value of "skip", the others
-      `log(1 + A) / log(1 + N)`, A the predicted area, N the valid pixels.
+    - "penalize": a mean over the foreground classes, weighted by `class_weights`: those the image has are worth the
+      value of "skip", the others `log(1 + A) / log(1 + N)`, A the predicted area, N the valid pixels.
 
     Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits; `sample_weight` `(B,)`.
     Returns: scalar in [0, 1]; per image `(B,)` with `reduction=None`.
@@ -36,12 +46,13 @@ class GeneralizedDice(OverlapLoss):
     Args:
         empty: "skip", "one" or "penalize", see above.
         smooth: Added above and below the fraction bar, at least 0, in units of 1 / pixels.
+        class_weights: One weight per mask id, background first, by which w_c is multiplied; None: 1 each.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the loss.
         **kwargs: `weighted`, `reduction`, `dtype` of every loss of kerazoo.
 
     Raises:
-        ValueError: `empty` is not a policy, `smooth` is negative, or shapes do not fit.
+        ValueError: `empty` is not a policy, `smooth` is negative, `class_weights` or shapes do not fit.
     """
 
     def __init__(
@@ -49,17 +60,23 @@ class GeneralizedDice(OverlapLoss):
         *,
         empty: Empty = "skip",
         smooth: float = 0.0,
+        class_weights: Sequence[float] | None = None,
         ignore_class: int | None = None,
         name: str | None = "generalized_dice",
         **kwargs: Any,
     ):
-        super().__init__(empty=empty, smooth=smooth, ignore_class=ignore_class, name=name, **kwargs)
+        super().__init__(
+            empty=empty, smooth=smooth, class_weights=class_weights, ignore_class=ignore_class, name=name, **kwargs
+        )
 
     def costs(self, sizes: Regions) -> Tensor:
         """`(B, 1)` cost over all the classes of `sizes`, the background among them."""
         weights = 1.0 / ops.square(ops.maximum(sizes.truth, 1.0))
         if self.empty != "one":
             weights = ops.where(sizes.truth > 0, weights, ops.zeros_like(weights))
+        if self.class_weights is not None:
+            fitting = fit_class_weights(self.class_weights, sizes.truth.shape[-1], "GeneralizedDice", "class_weights")
+            weights = weights * ops.convert_to_tensor(fitting, dtype=weights.dtype)
         above = 2.0 * ops.sum(weights * sizes.overlap, axis=-1, keepdims=True)
         below = ops.sum(weights * (sizes.truth + sizes.predicted), axis=-1, keepdims=True)
         return 1.0 - ratio_or_one(above + self.smooth, below + self.smooth)
@@ -68,4 +85,6 @@ class GeneralizedDice(OverlapLoss):
         """Loss of each image, and which images take part."""
         sizes = regions(labels, logits)
         costs = self.costs(regions(labels, logits, background=True))
-        return over_classes(ops.broadcast_to(costs, ops.shape(sizes.truth)), sizes, self.empty)
+        costs = ops.broadcast_to(costs, ops.shape(sizes.truth))
+        weights = foreground_weights(self.class_weights, sizes, "GeneralizedDice")
+        return over_classes(costs, sizes, self.empty, class_weights=weights)

@@ -4,6 +4,7 @@ Differs from the paper: one sigmoid logit is treated as softmax of (0, logit) in
 classes that an image does not have follow an explicit policy (the paper's "classes present" is "skip").
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,7 +12,17 @@ from keras import ops
 
 from kerazoo.labels import Labels, one_hot
 from kerazoo.losses._base import Loss
-from kerazoo.losses._overlap import Empty, check_empty, over_classes, probabilities, regions, sum_of_pixels
+from kerazoo.losses._overlap import (
+    Empty,
+    check_empty,
+    check_foreground_weights,
+    foreground_weights,
+    over_classes,
+    probabilities,
+    regions,
+    sum_of_pixels,
+)
+from kerazoo.losses.cross_entropy import as_list
 from kerazoo.types import Tensor
 
 
@@ -37,21 +48,30 @@ class Lovasz(Loss):
 
     Args:
         empty: "skip", "one" or "penalize", see above.
+        class_weights: Weights of the mean over classes, one per mask id, background first, as in `CrossEntropy`. That
+            of the background has no effect, nor has any where there is one foreground class. None: 1 each.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the loss.
         **kwargs: `weighted`, `reduction`, `dtype` of every loss of kerazoo.
 
     Raises:
-        ValueError: `empty` is not a policy, or shapes do not fit.
+        ValueError: `empty` is not a policy, `class_weights` or shapes do not fit.
     """
 
     per_pixel = False
 
     def __init__(
-        self, *, empty: Empty = "skip", ignore_class: int | None = None, name: str | None = "lovasz", **kwargs: Any
+        self,
+        *,
+        empty: Empty = "skip",
+        class_weights: Sequence[float] | None = None,
+        ignore_class: int | None = None,
+        name: str | None = "lovasz",
+        **kwargs: Any,
     ):
         super().__init__(ignore_class=ignore_class, name=name, **kwargs)
         self.empty: Empty = check_empty(empty, "Lovasz")
+        self.class_weights = check_foreground_weights(class_weights, "Lovasz")
 
     def values(self, labels: Labels, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of each image, and which images take part."""
@@ -63,10 +83,11 @@ class Lovasz(Loss):
         rises = ops.stop_gradient(_jaccard_rises(ops.take_along_axis(truth, order, axis=1)))
         sizes = regions(labels, logits)
         costs = ops.where(sizes.truth > 0, sum_of_pixels(errors * rises), errors[:, 0])
-        return over_classes(costs, sizes, self.empty)
+        weights = foreground_weights(self.class_weights, sizes, "Lovasz")
+        return over_classes(costs, sizes, self.empty, class_weights=weights)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "empty": self.empty}
+        return {**super().get_config(), "empty": self.empty, "class_weights": as_list(self.class_weights)}
 
 
 def _flat(x: Tensor) -> Tensor:

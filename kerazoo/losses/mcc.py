@@ -4,6 +4,7 @@ Differs from the paper: a mean over foreground classes, and an explicit policy f
 correlation is 0/0.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,7 +12,16 @@ from keras import ops
 
 from kerazoo.labels import Labels
 from kerazoo.losses._base import Loss
-from kerazoo.losses._overlap import Empty, Regions, check_empty, over_classes, regions
+from kerazoo.losses._overlap import (
+    Empty,
+    Regions,
+    check_empty,
+    check_foreground_weights,
+    foreground_weights,
+    over_classes,
+    regions,
+)
+from kerazoo.losses.cross_entropy import as_list
 from kerazoo.types import Tensor
 
 _LEAST_VARIANCE = 1e-12
@@ -39,21 +49,30 @@ class MCC(Loss):
 
     Args:
         empty: "skip", "one" or "penalize", see above.
+        class_weights: Weights of the mean over classes, one per mask id, background first, as in `CrossEntropy`. That
+            of the background has no effect, nor has any where there is one foreground class. None: 1 each.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the loss.
         **kwargs: `weighted`, `reduction`, `dtype` of every loss of kerazoo.
 
     Raises:
-        ValueError: `empty` is not a policy, or shapes do not fit.
+        ValueError: `empty` is not a policy, `class_weights` or shapes do not fit.
     """
 
     per_pixel = False
 
     def __init__(
-        self, *, empty: Empty = "skip", ignore_class: int | None = None, name: str | None = "mcc", **kwargs: Any
+        self,
+        *,
+        empty: Empty = "skip",
+        class_weights: Sequence[float] | None = None,
+        ignore_class: int | None = None,
+        name: str | None = "mcc",
+        **kwargs: Any,
     ):
         super().__init__(ignore_class=ignore_class, name=name, **kwargs)
         self.empty: Empty = check_empty(empty, "MCC")
+        self.class_weights = check_foreground_weights(class_weights, "MCC")
 
     @staticmethod
     def _costs(sizes: Regions) -> Tensor:
@@ -72,7 +91,8 @@ class MCC(Loss):
         full = sizes.truth >= sizes.pixels
         present = ops.logical_and(sizes.truth > 0, ops.logical_not(full))
         wrong = ops.where(full, sizes.pixels - sizes.predicted, sizes.predicted)
-        return over_classes(self._costs(sizes), sizes, self.empty, present=present, wrong=wrong)
+        weights = foreground_weights(self.class_weights, sizes, "MCC")
+        return over_classes(self._costs(sizes), sizes, self.empty, class_weights=weights, present=present, wrong=wrong)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "empty": self.empty}
+        return {**super().get_config(), "empty": self.empty, "class_weights": as_list(self.class_weights)}

@@ -3,6 +3,7 @@
 Differs from the paper: a mean over foreground classes, and an explicit policy for classes that an image does not have.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -31,13 +32,15 @@ class Tversky(OverlapLoss):
         empty: What a class that the image does not have is worth. "skip": nothing, it takes no part. "one": the formula
             as it stands, 0/0 := 1. "penalize": `log(1 + A) / log(1 + N)`, A the predicted area, N the valid pixels.
         smooth: Pixels added above and below the fraction bar, at least 0.
+        class_weights: Weights of the mean over classes, one per mask id, background first, as in `CrossEntropy`. That
+            of the background has no effect, nor has any where there is one foreground class. None: 1 each.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the loss.
         **kwargs: `weighted`, `reduction`, `dtype` of every loss of kerazoo.
 
     Raises:
-        ValueError: `alpha` or `beta` is not positive, `empty` is not a policy, `smooth` is negative, or shapes do not
-            fit.
+        ValueError: `alpha` or `beta` is not positive, `empty` is not a policy, `smooth` is negative,
+            `class_weights` or shapes do not fit.
     """
 
     def __init__(
@@ -47,11 +50,14 @@ class Tversky(OverlapLoss):
         beta: float = 0.7,
         empty: Empty = "skip",
         smooth: float = 0.0,
+        class_weights: Sequence[float] | None = None,
         ignore_class: int | None = None,
         name: str | None = "tversky",
         **kwargs: Any,
     ):
-        super().__init__(empty=empty, smooth=smooth, ignore_class=ignore_class, name=name, **kwargs)
+        super().__init__(
+            empty=empty, smooth=smooth, class_weights=class_weights, ignore_class=ignore_class, name=name, **kwargs
+        )
         if not (alpha > 0 and beta > 0):
             raise ValueError(f"{type(self).__name__} takes `alpha` and `beta` above 0, received {alpha} and {beta}.")
         self.alpha = float(alpha)

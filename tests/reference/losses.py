@@ -59,59 +59,66 @@ def focal(truth, logits, *, alpha=None, gamma=2.0, ignore_class=None):
     return np.mean(terms) if terms else 0.0
 
 
-def soft_dice(truth, logits, *, empty="skip", smooth=0.0, ignore_class=None):
+def soft_dice(truth, logits, *, empty="skip", smooth=0.0, class_weights=None, ignore_class=None):
     """Mean over the images that take part; 0 without any."""
     images = []
     for ids, image in zip(truth, logits, strict=True):
         valid = ids != ignore_class
         if not valid.any():
             continue
-        classes = []
+        classes = {}
         for c in range(1, max(2, image.shape[-1])):
             p = probabilities(image)[..., c][valid]
             t = (ids[valid] == c).astype(float)
             if t.sum() == 0 and empty == "skip":
                 continue
             if t.sum() == 0 and empty == "penalize":
-                classes.append(np.log(1 + p.sum()) / np.log(1 + valid.sum()))
+                classes[c] = np.log(1 + p.sum()) / np.log(1 + valid.sum())
                 continue
             below = t.sum() + p.sum() + smooth
-            classes.append(1 - (2 * (t * p).sum() + smooth) / below if below else 0.0)
-        if classes:
-            images.append(np.mean(classes))
+            classes[c] = 1 - (2 * (t * p).sum() + smooth) / below if below else 0.0
+        images += mean_of_classes(classes, class_weights)
     return np.mean(images) if images else 0.0
 
 
-def over_present_classes(truth, logits, ignore_class, empty, cost, defined=None, wrong=None):
+def mean_of_classes(values, class_weights):
+    """The weighted mean of the values of some classes, in a list; an empty one if none weighs anything."""
+    weights = {c: 1.0 if class_weights is None else class_weights[c] for c in values}
+    total = sum(weights.values())
+    return [sum(weights[c] * values[c] for c in values) / total] if total else []
+
+
+def over_present_classes(truth, logits, ignore_class, empty, cost, class_weights, defined=None, wrong=None):
     """Mean over images of the mean over foreground classes of `cost(t, p)`, under a policy for undefined classes."""
     defined = defined or (lambda t: t.any())
     wrong = wrong or (lambda t, p: p.sum())
     images = []
     for ids, image in zip(truth, logits, strict=True):
         valid = ids != ignore_class
-        classes = []
+        classes = {}
         for c in range(1, max(2, image.shape[-1])):
             p, t = probabilities(image)[..., c][valid], (ids[valid] == c).astype(float)
             if valid.any() and (defined(t) or empty == "one"):
-                classes.append(cost(t, p))
+                classes[c] = cost(t, p)
             elif valid.any() and empty == "penalize":
-                classes.append(np.log(1 + wrong(t, p)) / np.log(1 + valid.sum()))
-        if classes:
-            images.append(np.mean(classes))
+                classes[c] = np.log(1 + wrong(t, p)) / np.log(1 + valid.sum())
+        images += mean_of_classes(classes, class_weights)
     return np.mean(images) if images else 0.0
 
 
-def jaccard(truth, logits, *, empty="skip", smooth=0.0, ignore_class=None):
+def jaccard(truth, logits, *, empty="skip", smooth=0.0, class_weights=None, ignore_class=None):
     """Over union of intersection."""
 
     def cost(t, p):
         union = t.sum() + p.sum() - (t * p).sum() + smooth
         return 1 - ((t * p).sum() + smooth) / union if union else 0.0
 
-    return over_present_classes(truth, logits, ignore_class, empty, cost)
+    return over_present_classes(truth, logits, ignore_class, empty, cost, class_weights)
 
 
-def tversky(truth, logits, *, alpha=0.3, beta=0.7, empty="skip", smooth=0.0, ignore_class=None, power=1.0):
+def tversky(
+    truth, logits, *, alpha=0.3, beta=0.7, empty="skip", smooth=0.0, class_weights=None, ignore_class=None, power=1.0
+):
     """False positives times alpha, false negatives times beta."""
 
     def cost(t, p):
@@ -120,7 +127,7 @@ def tversky(truth, logits, *, alpha=0.3, beta=0.7, empty="skip", smooth=0.0, ign
         cost = 1 - (hit + smooth) / below if below else 0.0
         return cost**power if cost > 1e-6 else cost if power == 1 else 0.0
 
-    return over_present_classes(truth, logits, ignore_class, empty, cost)
+    return over_present_classes(truth, logits, ignore_class, empty, cost, class_weights)
 
 
 def focal_tversky(truth, logits, *, gamma=4 / 3, **arguments):
@@ -128,7 +135,7 @@ def focal_tversky(truth, logits, *, gamma=4 / 3, **arguments):
     return tversky(truth, logits, power=1 / gamma, **arguments)
 
 
-def generalized_dice(truth, logits, *, empty="skip", smooth=0.0, ignore_class=None):
+def generalized_dice(truth, logits, *, empty="skip", smooth=0.0, class_weights=None, ignore_class=None):
     """Sums over classes of overlaps and sizes, each divided by the square of its size."""
     images = []
     for ids, image in zip(truth, logits, strict=True):
@@ -140,19 +147,20 @@ def generalized_dice(truth, logits, *, empty="skip", smooth=0.0, ignore_class=No
         above = below = smooth
         for c in range(number) if empty == "one" else present:
             p, t = probabilities(image)[..., c][valid], ids[valid] == c
-            above += 2 * p[t].sum() / max(1, t.sum()) ** 2
-            below += (p.sum() + t.sum()) / max(1, t.sum()) ** 2
-        classes = []
+            weight = (1 if class_weights is None else class_weights[c]) / max(1, t.sum()) ** 2
+            above += weight * 2 * p[t].sum()
+            below += weight * (p.sum() + t.sum())
+        classes = {}
         for c in range(1, number):
             if c in present or empty == "one":
-                classes.append(1 - above / below)
+                classes[c] = 1 - above / below
             elif empty == "penalize":
-                classes.append(np.log(1 + probabilities(image)[..., c][valid].sum()) / np.log(1 + valid.sum()))
-        images.append(np.mean(classes))
+                classes[c] = np.log(1 + probabilities(image)[..., c][valid].sum()) / np.log(1 + valid.sum())
+        images += mean_of_classes(classes, class_weights)
     return np.mean(images) if images else 0.0
 
 
-def mcc(truth, logits, *, empty="skip", ignore_class=None):
+def mcc(truth, logits, *, empty="skip", class_weights=None, ignore_class=None):
     """Matthews' formula as it is printed, with soft counts."""
 
     def cost(t, p):
@@ -168,12 +176,13 @@ def mcc(truth, logits, *, empty="skip", ignore_class=None):
         ignore_class,
         empty,
         cost,
+        class_weights,
         defined=lambda t: 0 < t.sum() < t.size,
         wrong=lambda t, p: (1 - p).sum() if t.all() else p.sum(),
     )
 
 
-def lovasz(truth, logits, *, empty="skip", ignore_class=None):
+def lovasz(truth, logits, *, empty="skip", class_weights=None, ignore_class=None):
     """Sum over the sorted errors of each error times the difference of two Jaccard losses of sets."""
 
     def cost(t, p):
@@ -189,7 +198,7 @@ def lovasz(truth, logits, *, empty="skip", ignore_class=None):
             total, before = total + error * (jaccard_loss - before), jaccard_loss
         return total
 
-    return over_present_classes(truth, logits, ignore_class, empty, cost)
+    return over_present_classes(truth, logits, ignore_class, empty, cost, class_weights)
 
 
 def cross_entropy_top_k(truth, logits, *, fraction=0.1, ignore_class=None, **arguments):
@@ -233,16 +242,15 @@ def boundary_weighted(truth, logits, *, sample_weight, **arguments):
     return np.sum(np.multiply(each, pixels_of) * sample_weight) / max(1, np.sum(pixels_of))
 
 
-def foreground_dice(truth, logits, *, ignore_class=None):
+def foreground_dice(truth, logits, *, class_weights=None, ignore_class=None):
     """Mean over images with a foreground pixel of the mean over the classes each has; 0 without any."""
     images = []
     for ids, image in zip(truth, logits, strict=True):
         valid = ids != ignore_class
         present = [c for c in np.unique(ids[valid]) if c > 0]
-        losses = []
+        losses = {}
         for c in present:
             p, t = probabilities(image)[..., c][valid], ids[valid] == c
-            losses.append(1 - 2 * p[t].sum() / (t.sum() + p.sum()))
-        if losses:
-            images.append(np.mean(losses))
+            losses[c] = 1 - 2 * p[t].sum() / (t.sum() + p.sum())
+        images += mean_of_classes(losses, class_weights)
     return np.mean(images) if images else 0.0
