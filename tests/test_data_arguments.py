@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 import kerazoo as kz
 from kerazoo.cli import app
+from kerazoo.data import intensity
 from kerazoo.data.source_arguments import source_from_arguments
 from kerazoo.training import run
 
@@ -77,3 +78,10 @@ def test_size_is_checked(tiles, tmp_path, size):
     )
     assert code == 2
     assert "HEIGHTxWIDTH" in text
+
+
+def test_ranges_are_the_same_from_yaml_and_from_python(tiles):
+    """So that what the command line has prepared is taken in Python."""
+    typed = source_from_arguments("folder", ["--root", str(tiles), "--intensity-range", "[0, 128]"])
+    assert typed.fingerprint == kz.data.sources.folder(tiles, intensity_range=(0, 128)).fingerprint
+    assert intensity.check_window([0, 80], ()) == (0.0, 80.0)

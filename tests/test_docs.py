@@ -1,6 +1,7 @@
 """The pages tell the truth: tables are fresh, code blocks run, commands, links, targets and dependencies exist."""
 
 import importlib.util
+import inspect
 import re
 import shlex
 import tomllib
@@ -12,6 +13,7 @@ from PIL import Image
 from source_tree import REPOSITORY
 
 import kerazoo
+from kerazoo.data.sources import SOURCES
 
 spec = importlib.util.spec_from_file_location("docs_tables", REPOSITORY / "docs" / "tables.py")
 tables = importlib.util.module_from_spec(spec)
@@ -35,6 +37,11 @@ def commands(name: str) -> list[list[str]]:
     lines = "\n".join(block for text in TEXTS.values() for block in blocks(text, "")).splitlines()
     words = [shlex.split(line, comments=True) for line in lines if re.match(rf"(\w+=\S+ )*{name}\b", line)]
     return [line[[name in word for word in line].index(True) :] for line in words]
+
+
+def options_of(source: str) -> set[str]:
+    """What `kerazoo verify` and `kerazoo prepare` take besides for a source."""
+    return {"--images"} | {f"--{name.replace('_', '-')}" for name in inspect.signature(SOURCES[source]).parameters}
 
 
 @pytest.fixture
@@ -109,6 +116,8 @@ def test_commands_of_the_pages_exist():
     for _, command, *words in lines:
         assert command in known, f"no such command: kerazoo {command}"
         options = {option for parameter in known[command].params for option in parameter.opts}
+        if command in ("verify", "prepare"):
+            options |= options_of(words[0] if words[0] in SOURCES else "folder")
         assert {word for word in words if word.startswith("-")} <= options, f"kerazoo {command} {words}"
 
 
