@@ -4,6 +4,7 @@ from kerazoo.compose import without_aux
 from kerazoo.inference.decision import DecisionRule
 from kerazoo.inference.folder import predict_folder
 from kerazoo.inference.prediction import Prediction, predict, stream
+from kerazoo.inference.stitching import shift_and_stitch
 from kerazoo.inference.tuning import Tuning, tune
 from kerazoo.inference.two_stage import TwoStage
 
@@ -14,6 +15,7 @@ __all__ = [
     "TwoStage",
     "predict",
     "predict_folder",
+    "shift_and_stitch",
     "stream",
     "tune",
     "without_aux",
