@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "training": {"data", "inference", "export", "report", "layers"} | MODELS | CHECKED | BASE,
     "testing": {"layers", "_checks"} | MODELS | CHECKED | BASE,
     "_checks": {"layers"} | MODELS | CHECKED | BASE,
-    "weak": {"data", "inference", "layers"} | MODELS | BASE,
+    "weak": {"data", "inference", "report", "layers"} | MODELS | CHECKED | BASE,
     "cli": {"data", "inference", "export", "report", "training", "layers", "pretrained"} | MODELS | CHECKED | BASE,
     "__main__": {"cli"},
 }

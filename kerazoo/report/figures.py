@@ -10,6 +10,7 @@ COLORMAP = "inferno"
 
 INK = "#222222"
 MAX_ROWS = 64
+"""Of a gallery."""
 
 
 def check_rows(rows: Sequence) -> None:

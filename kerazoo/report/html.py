@@ -39,9 +39,10 @@ def write(run_directory: str | Path) -> Path:
     """Write `report.html` of a run from the files in its directory.
 
     It reads `evaluation.json` (as `kerazoo.training.evaluate` returns it), `metrics.csv`, `recipe.yaml`, `split.csv`,
-    `environment.json`, `audit.json`, `rule.json` (of a tuned decision rule), and the PNG files in `plots/` and
-    `gallery/`. A metric is a number, or a mapping of `value`, `low` and `high`. Whatever is missing is left out and
-    named at the end of the page. An absolute path in any text is cut to its last part.
+    `environment.json`, `audit.json`, `rule.json` (of a tuned decision rule), `weak.json` (of `kerazoo.weak.evaluate`),
+    and the PNG files in `plots/` and `gallery/`. A metric is a number, or a mapping of `value`, `low` and `high`.
+    Whatever is missing is left out and named at the end of the page. An absolute path in any text is cut to its last
+    part.
 
     Args:
         run_directory: Directory of a run.
@@ -58,7 +59,8 @@ def write(run_directory: str | Path) -> Path:
     page = _collect(run)
     if not page["found"]:
         raise FileNotFoundError(
-            f"`run_directory` {str(run)!r} holds no recipe.yaml, metrics.csv or evaluation.json, so it is no run."
+            f"`run_directory` {str(run)!r} holds no recipe.yaml, metrics.csv, evaluation.json or weak.json, so "
+            "it is no run."
         )
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -96,6 +98,7 @@ def _collect(run: Path) -> dict[str, Any]:
     environment = read("environment.json", json.loads, "versions of the packages that trained it")
     audit = read("audit.json", json.loads, "the data in numbers, and what was noted about them") or {}
     rule = read("rule.json", json.loads, "no tuned decision rule; run `kerazoo evaluate --tune-rule`")
+    weak = read("weak.json", json.loads, "") if (run / "weak.json").is_file() else None
     splits = audit.pop("splits", None) or count_splits(split or ())
 
     metrics, trivial = as_values(evaluation.get("metrics")), as_values(evaluation.get("trivial"))
@@ -104,13 +107,14 @@ def _collect(run: Path) -> dict[str, Any]:
     )
     pictures = {folder: sorted((run / folder).glob("*.png")) for folder in ("plots", "gallery")}
     worst = [path for path in pictures["gallery"] if path.name.startswith("worst")]
+    heat_maps = [path for path in pictures["gallery"] if weak and path.name == "heat_maps.png"]
     surface = [path for path in pictures["plots"] if path.name == "rule_surface.png"]
     if not (run / "plots" / "curves.png").is_file():
         missing.append("plots/curves.png: learning curves")
     if not worst:
         missing.append("gallery/worst.png: pictures of the worst cases")
     return {
-        "found": bool(evaluation) or recipe is not None or (run / "metrics.csv").is_file(),
+        "found": bool(evaluation) or weak is not None or recipe is not None or (run / "metrics.csv").is_file(),
         "title": run.resolve().name,
         "split": evaluation.get("split"),
         "judged": _judged(evaluation, _finished_epochs(run / "metrics.csv", missing)),
@@ -122,7 +126,9 @@ def _collect(run: Path) -> dict[str, Any]:
         "has_interval": any(value.low is not None for value in metrics.values()),
         "worst": worst_cases(evaluation.get("per_image") or ()),
         "worst_pictures": [_picture(path) for path in worst],
-        "gallery": [_picture(path) for path in pictures["gallery"] if path not in worst],
+        "gallery": [_picture(path) for path in pictures["gallery"] if path not in worst + heat_maps],
+        "weak": weak,
+        "weak_pictures": [_picture(path) for path in heat_maps],
         "plots": [_picture(path) for path in pictures["plots"] if path not in surface],
         "rule": rule,
         "rule_settings": _flat(rule["rule"]) if rule else [],

@@ -1,6 +1,7 @@
 """Segmentation from labels of images: class activation maps, thresholds without masks, pseudo-masks, explanations."""
 
 from kerazoo.weak.cam import cam_alpha, cam_beta, segmenter_of
+from kerazoo.weak.evaluation import evaluate
 from kerazoo.weak.explain import activation_maximization, first_filters, grad_cam
 from kerazoo.weak.maps import ClassMaps, class_maps
 from kerazoo.weak.pooling import POOLINGS
@@ -17,6 +18,7 @@ __all__ = [
     "cam_beta",
     "choose_threshold",
     "class_maps",
+    "evaluate",
     "first_filters",
     "grad_cam",
     "pseudo_masks",
