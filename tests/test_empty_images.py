@@ -42,6 +42,10 @@ def test_every_loss_and_metric_is_in_the_record():
     labels = {row["name"] for row in empty_record.read()}
     for name in ("focal_tversky", "generalized_dice", "jaccard", "lovasz", "mcc", "soft_dice", "tversky"):
         assert labels >= {f'{name}(empty="{policy}")' for policy in ("skip", "one", "penalize")}
+    for name in ("per_image_dice", "boundary_iou", "hausdorff_distance"):
+        assert labels >= {f'{name}(empty="{policy}")' for policy in ("skip", "one", "penalize")}
+    for name in ("iou", "dice"):
+        assert labels >= {f'{name}(images="all", empty="{policy}")' for policy in ("skip", "one", "penalize")}
 
 
 class Measured(dict):
@@ -78,7 +82,10 @@ def test_policies_mean_the_same_for_every_overlap_loss(measured, name):
 
 @pytest.mark.parametrize("name", ["iou", "dice"])
 def test_policies_of_metrics(measured, name):
-    """A correct empty image: nothing to count, or one. A false positive on it is seen where all images take part."""
+    """A correct empty image: nothing to count, or one. A false positive on it is seen where all images take part.
+
+    There "penalize" is the complement of the loss for certain predictions.
+    """
 
     def of(images, empty):
         return Measured(measured, "metric", f'{name}(images="{images}", empty="{empty}")')
@@ -87,6 +94,11 @@ def test_policies_of_metrics(measured, name):
         assert of(images, "skip").value("empty", "nothing") == 0
         assert of(images, "one").value("empty", "nothing") == 1
         assert of(images, "one").value("empty", "64 px") == (0 if images == "all" else 1)
+        assert of(images, "penalize").value("empty", "nothing") == 1
+        for prediction in ("64 px", "everything"):
+            penalty = Measured(measured, "loss", 'soft_dice(empty="penalize")').value("empty", prediction)
+            expected = 1 - penalty if images == "all" else 1
+            assert of(images, "penalize").value("empty", prediction) == pytest.approx(expected, abs=1e-5)
     alone, marred = "the object; nothing", "the object; 64 px"
     assert of("all", "skip").value("object; empty", marred) < of("all", "skip").value("object; empty", alone) == 1
     assert of("non_empty", "skip").value("object; empty", marred) == 1

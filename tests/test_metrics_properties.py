@@ -80,6 +80,14 @@ def test_metrics_of_pixels_are_those_of_scikit_learn(batch, seed, threshold, ima
             np.testing.assert_allclose(result(vector, truth, logits), each, rtol=1e-6)
             np.testing.assert_allclose(vector.per_class(), np.where(defined, each, undefined), rtol=1e-6)
             np.testing.assert_allclose(result(scalar, truth, logits), mean, rtol=1e-6)
+        if kind in (IoU, Dice):
+            falsely = np.array([np.count_nonzero(p == label) for label in labels])
+            penalized = 1 - np.log(1 + falsely) / np.log(1 + max(1, t.size))
+            each = np.where(np.isin(labels, t), zero, penalized)
+            vector, scalar = (kind(channels, average=a, empty="penalize", **arguments) for a in (None, "foreground"))
+            np.testing.assert_allclose(result(vector, truth, logits), each, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(vector.per_class(), each, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(result(scalar, truth, logits), each[1:].mean(), rtol=1e-5, atol=1e-6)
     matrix = oracle.confusion_matrix(t, p, labels=labels) if t.size else np.zeros((len(labels),) * 2)
     np.testing.assert_array_equal(vector.counts(), matrix)
     for kind, score in {Accuracy: oracle.accuracy_score, MCC: oracle.matthews_corrcoef}.items():

@@ -127,7 +127,7 @@ def test_empty_masks():
     nothing, something = np.zeros((4, 5)), np.ones((4, 5))
     diagonal = math.hypot(3 * 0.5, 4 * 2.0)
     for spacing, worst in ((None, 5.0), ((0.5, 2.0), diagonal)):
-        for policy in ("skip", "one"):
+        for policy in ("skip", "one", "penalize"):
             missed = hausdorff_distance(something, nothing, spacing=spacing, empty=policy)
             assert missed == pytest.approx(worst), "a missed object is as far off as can be under every policy"
             assert boundary_iou(something, nothing, spacing=spacing, empty=policy) == 0
@@ -136,6 +136,11 @@ def test_empty_masks():
             assert math.isnan(metric(nothing, something, spacing=spacing))
             assert metric(nothing, nothing, spacing=spacing, empty="one") == best
             assert metric(nothing, something, spacing=spacing, empty="one") == pytest.approx(worst_value)
+            assert metric(nothing, nothing, spacing=spacing, empty="penalize") == best
+            assert metric(nothing, something, spacing=spacing, empty="penalize") == pytest.approx(worst_value)
+            spot = np.pad(np.ones((1, 2)), ((1, 2), (3, 0)))
+            expected = best + (worst_value - best) * math.log(3) / math.log(21)
+            assert metric(nothing, spot, spacing=spacing, empty="penalize") == pytest.approx(expected)
 
 
 def test_no_distance_is_larger_than_that_of_a_missed_object():
@@ -155,7 +160,7 @@ def test_no_distance_is_larger_than_that_of_a_missed_object():
         ({"spacing": (1.0,)}, r"`spacing` with one number above 0 for each axis.*received \(1.0,\)"),
         ({"spacing": (1.0, 0.0)}, "`spacing` with one number above 0"),
         ({"spacing": (1.0, math.nan)}, "`spacing` with one number above 0"),
-        ({"empty": "penalize"}, r"`empty` one of \('skip', 'one'\), received 'penalize'"),
+        ({"empty": "zero"}, r"`empty` one of \('skip', 'one', 'penalize'\), received 'zero'"),
     ],
 )
 def test_what_is_refused(metric, arguments, message):

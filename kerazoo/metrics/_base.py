@@ -15,6 +15,7 @@ from kerazoo.types import Tensor
 Images = Literal["non_empty", "all"]
 Average = Literal["foreground"] | None
 Empty = Literal["skip", "one"]
+OverlapEmpty = Literal["skip", "one", "penalize"]
 
 
 class StreamingMetric(keras.metrics.Metric, abc.ABC):
@@ -196,7 +197,9 @@ class ClassMetric(PixelMetric):
         average: "foreground": mean over the foreground classes. None: a vector, one entry per mask id (the background
             first, also for one logit).
         empty: What a class is worth whose ratio is 0/0 over all images that take part. "skip": nothing, it is left out
-            of the mean, and where no class is left (and in the vector) stands 0. "one": 1.
+            of the mean, and where no class is left (and in the vector) stands 0. "one": 1. "penalize", for some
+            metrics: a class without a true pixel is worth `1 - log(1 + A) / log(1 + N)`, A the pixels that are
+            predicted as the class, N all pixels of these images.
         threshold: See `Metric`.
         ignore_class: See `Metric`.
         name: Name of the metric.
@@ -206,13 +209,15 @@ class ClassMetric(PixelMetric):
         ValueError: `average` or `empty` is unknown.
     """
 
+    policies: ClassVar[tuple[str, ...]] = get_args(Empty)
+
     def __init__(
         self,
         num_classes: int,
         *,
         images: Images,
         average: Average = "foreground",
-        empty: Empty = "skip",
+        empty: OverlapEmpty = "skip",
         threshold: float = 0.5,
         ignore_class: int | None = None,
         name: str | None = None,
@@ -223,10 +228,10 @@ class ClassMetric(PixelMetric):
         )
         if average not in ("foreground", None):
             raise ValueError(f"{type(self).__name__} takes `average` 'foreground' or None, received {average!r}.")
-        if empty not in get_args(Empty):
-            raise ValueError(f"{type(self).__name__} takes `empty` one of {get_args(Empty)}, received {empty!r}.")
+        if empty not in self.policies:
+            raise ValueError(f"{type(self).__name__} takes `empty` one of {self.policies}, received {empty!r}.")
         self.average = average
-        self.empty: Empty = empty
+        self.empty: OverlapEmpty = empty
 
     @abc.abstractmethod
     def ratio(self, hits: Tensor, false_positives: Tensor, false_negatives: Tensor) -> tuple[Tensor, Tensor]:
@@ -254,7 +259,13 @@ class ClassMetric(PixelMetric):
         matrix = self.matrix()
         hit = ops.eye(self.num_ids, dtype=matrix.dtype)
         wrong = matrix * (1.0 - hit)  # never `total - hits`: float32 would lose the small classes
-        return self.ratio(ops.sum(matrix * hit, axis=0), ops.sum(wrong, axis=0), ops.sum(wrong, axis=1))
+        hits, false, missed = ops.sum(matrix * hit, axis=0), ops.sum(wrong, axis=0), ops.sum(wrong, axis=1)
+        numerator, denominator = self.ratio(hits, false, missed)
+        if self.empty == "penalize":
+            absent, most = hits + missed <= 0, ops.log1p(ops.maximum(ops.sum(matrix), 1.0))
+            numerator = ops.where(absent, most - ops.log1p(false), numerator)
+            denominator = ops.where(absent, most, denominator)
+        return numerator, denominator
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "average": self.average, "empty": self.empty}

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from kerazoo.metrics._base import Empty
+from kerazoo.metrics._base import OverlapEmpty
 
 
 def boundary_iou(
@@ -21,7 +21,7 @@ def boundary_iou(
     *,
     width: float | None = None,
     spacing: Sequence[float] | None = None,
-    empty: Empty = "skip",
+    empty: OverlapEmpty = "skip",
 ) -> float:
     """IoU of the inner borders of two masks: of the pixels of each that are at most `width` from its outside.
 
@@ -36,7 +36,8 @@ def boundary_iou(
             None for 2 % of the image's diagonal, as in the paper.
         spacing: Size of a pixel along each axis; None for 1.
         empty: What it is worth that the truth has no pixel. "skip": NaN, the image takes no part. "one": 1 if the
-            prediction has none either, else 0. A truth that is missed altogether has 0.
+            prediction has none either, else 0. "penalize": `1 - log(1 + A) / log(1 + N)`, A pixels of the prediction, N
+            of the image. A truth that is missed altogether has 0.
 
     Returns: A number in [0, 1], or NaN.
 
@@ -61,7 +62,7 @@ def hausdorff_distance(
     *,
     percentile: float = 95.0,
     spacing: Sequence[float] | None = None,
-    empty: Empty = "skip",
+    empty: OverlapEmpty = "skip",
 ) -> float:
     """Distance within which `percentile` % of the surface of each mask have a surface pixel of the other.
 
@@ -78,7 +79,8 @@ def hausdorff_distance(
         percentile: In (0, 100].
         spacing: Size of a pixel along each axis, as (row, column) in mm; None for 1, distances in pixels.
         empty: What it is worth that the truth has no pixel. "skip": NaN, the image takes no part. "one": the best, 0,
-            if the prediction has none either, else the worst, the diagonal.
+            if the prediction has none either, else the worst, the diagonal. "penalize": the diagonal times
+            `log(1 + A) / log(1 + N)`, A pixels of the prediction, N of the image.
 
     Returns: A distance in the unit of `spacing`, at least 0, or NaN.
 
@@ -128,10 +130,12 @@ def _box(mask: np.ndarray) -> tuple[slice, ...]:
     return tuple(slice(place[0], place[-1] + 1) for place in places)
 
 
-def _of_empty_truth(prediction: np.ndarray, empty: Empty, *, best: float, worst: float) -> float:
+def _of_empty_truth(prediction: np.ndarray, empty: OverlapEmpty, *, best: float, worst: float) -> float:
     if empty == "skip":
         return math.nan
-    return worst if prediction.any() else best
+    if empty == "one":
+        return worst if prediction.any() else best
+    return best + (worst - best) * math.log1p(np.count_nonzero(prediction)) / math.log1p(prediction.size)
 
 
 def _read(truth: Any, prediction: Any, spacing: Any, metric: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -162,5 +166,5 @@ def _read(truth: Any, prediction: Any, spacing: Any, metric: str) -> tuple[np.nd
 
 
 def _check_empty(empty: str, metric: str) -> None:
-    if empty not in get_args(Empty):
-        raise ValueError(f"{metric} takes `empty` one of {get_args(Empty)}, received {empty!r}.")
+    if empty not in get_args(OverlapEmpty):
+        raise ValueError(f"{metric} takes `empty` one of {get_args(OverlapEmpty)}, received {empty!r}.")

@@ -1,10 +1,10 @@
 """Intersection over union (Jaccard index) of pixels."""
 
-from typing import Any
+from typing import Any, get_args
 
 import keras
 
-from kerazoo.metrics._base import Average, ClassMetric, Empty, Images
+from kerazoo.metrics._base import Average, ClassMetric, Images, OverlapEmpty
 from kerazoo.types import Tensor
 
 
@@ -24,7 +24,9 @@ class IoU(ClassMetric):
         images: "non_empty" or "all".
         average: "foreground", or None for a vector with one entry per mask id.
         empty: What a class is worth that is neither true nor predicted in any image that takes part. "skip": it is left
-            out of the mean, which is 0 if no class is left, and is 0 in the vector. "one": 0/0 := 1.
+            out of the mean, which is 0 if no class is left, and is 0 in the vector. "one": 0/0 := 1. "penalize": a
+            class that is not true in any of them, predicted or not, is worth `1 - log(1 + A) / log(1 + N)`, A the
+            pixels predicted as the class, N all of their pixels.
         threshold: Probability above which a pixel is foreground; for one logit only.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the metric.
@@ -34,13 +36,15 @@ class IoU(ClassMetric):
         ValueError: an argument is outside its range, or shapes do not fit.
     """
 
+    policies = get_args(OverlapEmpty)
+
     def __init__(
         self,
         num_classes: int,
         *,
         images: Images = "non_empty",
         average: Average = "foreground",
-        empty: Empty = "skip",
+        empty: OverlapEmpty = "skip",
         threshold: float = 0.5,
         ignore_class: int | None = None,
         name: str | None = "iou",
