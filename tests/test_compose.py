@@ -111,6 +111,18 @@ def test_unet_variants_on_odd_pyramids(skip, upsampling):
     assert model.predict_on_batch(np.zeros((1, 37, 51, 3), "float32")).shape == (1, 37, 51, 1)
 
 
+@pytest.mark.parametrize("name", ["linknet", "manet", "pspnet", "unet", "unet_plus_plus", "upernet"])
+def test_group_norm_finds_groups_in_every_width(name):
+    """Of 16 channels, say, of which a U-Net's finest level has no more: 32 groups would be too many."""
+    model = kz.segmenter(TINY, kz.decoders.create(name, norm="group"), "linear", num_classes=1)
+    norms = [layer for layer in model.get_layer("decoder").layers if isinstance(layer, keras.layers.GroupNormalization)]
+    norms += [unit.norm for layer in model.get_layer("decoder").layers for unit in getattr(layer, "projections", ())]
+    assert norms
+    for layer in norms:
+        channels = layer.gamma.shape[0]
+        assert layer.groups == max(n for n in range(1, 33) if channels % n == 0 and 32 % n == 0)
+
+
 def test_mlf_stages_can_be_switched_off():
     def parameters(**options):
         head = kz.heads.create("mlf", width=8, **options)

@@ -176,6 +176,19 @@ def test_output_strides_that_cannot_be():
         build_encoder(MIXER, image_shape=(32, 32, 3), output_stride=4)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"depths": (1, 1, 1)}, r"ResNet needs one depth per width, received \(1, 1, 1\) and \(8, 8, 12, 16\)"),
+        ({"depths": (1, 0, 1, 1)}, "ResNet's `depths` must be a whole number of at least 1, received 0"),
+        ({"widths": 64}, "ResNet's `widths` must be a tuple of whole numbers"),
+    ],
+)
+def test_resnet_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(RESNET, **arguments)
+
+
 # ConvMixer ------------------------------------------------------------------------------------------------------------
 
 

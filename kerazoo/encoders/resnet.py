@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
+from kerazoo.arguments import check_wholes
 from kerazoo.encoders.preprocessing import standardise
 from kerazoo.layers import SqueezeExcite
 from kerazoo.layers.blocks import conv, norm
@@ -103,6 +104,12 @@ class ResNet:
 
     pad_multiple = 32
     output_strides = (32, 16, 8)
+
+    def __post_init__(self):
+        for name in ("depths", "widths"):
+            object.__setattr__(self, name, check_wholes("ResNet", name, getattr(self, name)))
+        if len(self.depths) != len(self.widths):
+            raise ValueError(f"ResNet needs one depth per width, received {self.depths} and {self.widths}.")
 
     def preprocess(self, image: Tensor) -> Tensor:
         """Normalise raw images in [0, 255] by the mean and standard deviation of ImageNet."""

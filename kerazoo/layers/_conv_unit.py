@@ -62,7 +62,7 @@ class ConvUnit(keras.layers.Layer):
         self.norm = None
         if self.norm_kind is not None:
             name = "bn" if self.norm_kind == "batch" else "norm"
-            self.norm = norm_layer(self.norm_kind, name=name, dtype=self.dtype_policy)
+            self.norm = norm_layer(self.norm_kind, channels=self.filters, name=name, dtype=self.dtype_policy)
             self.norm.build(inputs_shape)
 
     def _conv(self, name, **window):

@@ -1,5 +1,6 @@
 """Blocks of layers that several parts share. They own no weights of their own: plain functions."""
 
+import math
 from typing import Any
 
 from keras import initializers, layers
@@ -29,22 +30,25 @@ GROUPS = 32
 
 def norm(x: Tensor, *, kind: str = "batch", name: str) -> Tensor:
     """Normalise `(B, H, W, C)` by `norm_layer`."""
-    return norm_layer(kind, name=name)(x)
+    return norm_layer(kind, channels=x.shape[-1], name=name)(x)
 
 
-def norm_layer(kind: str = "batch", *, name: str, dtype: Any = None) -> layers.Layer:
+def norm_layer(kind: str = "batch", *, channels: int, name: str, dtype: Any = None) -> layers.Layer:
     """A normalisation with the constants of PyTorch.
 
     Args:
-        kind: "batch" over the batch, "group" over the pixels and `1 / GROUPS` of the channels of each image, which are
-            a multiple of `GROUPS`, or "instance" over the pixels of each image and channel.
+        kind: "batch" over the batch, "group" over the pixels and `1 / GROUPS` of the channels of each image, or
+            "instance" over the pixels of each image and channel. Where the channels do not fall into `GROUPS` equal
+            groups there are as many as divide both numbers.
+        channels: Of what is normalised.
         name: Name of the layer.
         dtype: Precision policy of the layer, None for the global one.
     """
     if kind == "batch":
         return layers.BatchNormalization(momentum=BATCHNORM_MOMENTUM, epsilon=BATCHNORM_EPSILON, name=name, dtype=dtype)
     if kind == "group":
-        return layers.GroupNormalization(GROUPS, epsilon=BATCHNORM_EPSILON, name=name, dtype=dtype)
+        groups = math.gcd(GROUPS, channels)
+        return layers.GroupNormalization(groups, epsilon=BATCHNORM_EPSILON, name=name, dtype=dtype)
     return layers.GroupNormalization(-1, epsilon=BATCHNORM_EPSILON, name=name, dtype=dtype)
 
 
