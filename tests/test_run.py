@@ -69,7 +69,8 @@ def unfinished(tmp_path):
         with pytest.raises(Killed):
             train(tiny(*SHORT), run, console=Console(file=io.StringIO()))
     assert {path.name for path in run.iterdir()} == {
-        "checkpoints", "split.csv", "environment.json", "audit.json", "run.json", "recipe.yaml.partial",
+        "checkpoints", "split.csv", "environment.json", "audit.json", "doctor.json", "run.json",
+        "recipe.yaml.partial",
     }  # fmt: skip
     return run
 
@@ -129,7 +130,7 @@ def test_foreground_that_resizing_erases_is_counted(tmp_path, monkeypatch):
 
     monkeypatch.setattr(train_module, "_fit", keep)
     text = io.StringIO()
-    result = train(tiny(*SHORT), tmp_path / "run", source, console=Console(file=text, width=200))
+    result = train(tiny(*SHORT, "training.doctor=false"), tmp_path / "run", source, console=Console(file=text, width=200))
     test = read_split(tmp_path / "run", source)["test"]
     expected = len(set(lost) & set(test.ids))
     assert 0 < expected < test.foreground.sum() == 4
