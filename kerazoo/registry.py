@@ -5,6 +5,8 @@ import fnmatch
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+_FEW = 14  # names that an error lists; of more it says where they are listed
+
 
 class Registry(Mapping[str, Any]):
     """Maps names to parts.
@@ -43,8 +45,9 @@ class Registry(Mapping[str, Any]):
             return f"There is no {self.kind} {name!r}: {self._refused[str(name).lower()]}."
         near = difflib.get_close_matches(str(name), self._table, n=3, cutoff=0.5)
         meant = f" Did you mean {' or '.join(repr(match) for match in near)}?" if near else ""
-        plural = {"loss": "losses", "metric": "metrics"}.get(self.kind, f"{self.kind}s")
-        return f"Unknown {self.kind} {name!r}.{meant} kerazoo.{plural}.list() names all {len(self)} of them."
+        if len(self) <= _FEW:
+            return f"Unknown {self.kind} {name!r}.{meant} They are {', '.join(sorted(self))}."
+        return f"Unknown {self.kind} {name!r}.{meant} kerazoo.{self.kind}s.list() names all {len(self)} of them."
 
     def list(self, pattern: str = "*") -> list[str]:
         """Names that match a shell-style pattern, sorted."""

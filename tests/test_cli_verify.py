@@ -45,7 +45,9 @@ def test_exit_status_and_reports(run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere"], "Unknown source 'nowhere'"),
+        (["nowhere"], "Unknown source 'nowhere'. They are cityscapes, coco, folder"),
+        (["data", "--report", "no/where.csv"], "There is no directory no to write where.csv to"),
+        (["data", "--exclude", "2024"], "there is no file 2024"),
         (["foldr"], "Did you mean 'folder'?"),
         (["data", "--mask-sufix", ".png"], "no option --mask-sufix. Did you mean --mask-suffix"),
         (["data", "--ignore", "values", "--ignore", "lossi"], "`ignore` names the kind 'lossi'"),
@@ -88,3 +90,7 @@ def test_prepared_data(run, tmp_path):
     result = run("cache")
     assert result.exit_code == 0, result.output
     assert "Nothing found in 4 samples." in result.output
+    name = kz.data.sources.prepared(tmp_path / "cache").ids[1]
+    (tmp_path / "2024").write_text(name)
+    result = run("cache", "--exclude", "2024")
+    assert "Nothing found in 3 samples." in result.output

@@ -80,6 +80,12 @@ def test_size_is_checked(tiles, tmp_path, size):
     assert "HEIGHTxWIDTH" in text
 
 
+def test_a_directory_is_prepared_as_it_is_verified(tiles, tmp_path):
+    code, said = call("prepare", tiles, "--mask-values", "{0: 0, 255: 1}", "--to", tmp_path / "[red]", "--workers", "1")
+    assert code == 0, said
+    assert f"prepared: {tmp_path}/[red]. Source: 5 images" in said
+
+
 def test_ranges_are_the_same_from_yaml_and_from_python(tiles):
     """So that what the command line has prepared is taken in Python."""
     typed = source_from_arguments("folder", ["--root", str(tiles), "--intensity-range", "[0, 128]"])

@@ -136,7 +136,7 @@ def test_missing_files_and_excluded_rows(files):
         ("image,mask\n,a.png\n", {"mask": "mask"}, r"names no image in 1 rows. The first is row 1"),
         ("image,mask\na.jpg,a.png\na.jpg,a.png\n", {"mask": "mask"}, r"two rows with the id 'a'"),
         ("image,k\na.jpg,x\n", {"label": "k", "classes": ["y"]}, r"names the class 'x', which is none of \['y'\]"),
-        ("image,k\na.jpg,normal\n", {"label": "k"}, r"names the class None, which is none of \[\]"),
+        ("image,k\na.jpg,normal\n", {"label": "k"}, r"The column 'k' of .* names no class: all of its 1 rows"),
         ("image,p,q\na.jpg,1,2\n", {"label": ["p", "q"]}, r"The column 'q' .* must hold 0 or 1, received '2'"),
         ("image,p,q\na.jpg,1,1\n", {"label": ["p", "q"], "classes": ["p"]}, r"must name the columns \['p', 'q'\]"),
     ],
@@ -144,6 +144,11 @@ def test_missing_files_and_excluded_rows(files):
 def test_bad_tables(files, text, options, message):
     with pytest.raises(ValueError, match=message):
         table(files(text), **options)
+
+
+def test_a_path_that_names_no_file_is_a_missing_image(files):
+    with pytest.raises(FileNotFoundError, match=r"The image / is missing, which .*csv names"):
+        table(files("image,mask\n/,a.png\n"), mask="mask")
 
 
 def test_no_table_and_no_text(tmp_path):

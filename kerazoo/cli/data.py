@@ -32,14 +32,12 @@ def verify(
 ) -> None:
     """Look at every image and mask of a data set. Exit status: 0 nothing found, 1 something, 2 it cannot be read."""
     from kerazoo.data import verify as look
-    from kerazoo.data.shards import is_prepared
     from kerazoo.data.source_arguments import source_options
-    from kerazoo.data.sources import SOURCES
 
-    name, words = source, []
-    if source not in SOURCES and Path(source).is_dir():
-        name, words = "prepared" if is_prepared(source) else "folder", ["--root", source]
-    make, options = source_options(name, [*words, *context.args])
+    for path in (report, fix):
+        if path is not None and not path.parent.is_dir():  # not after hours of looking
+            raise FileNotFoundError(f"There is no directory {path.parent} to write {path.name} to.")
+    make, options = source_options(*_named(source, context.args))
     console = console_of()
     with progress_bar(console, "verifying") as progress:
         found = look(make, split=split, ignore=ignore or (), workers=workers, progress=progress, **options)
@@ -58,7 +56,7 @@ def verify(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def prepare(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="folder, siim, coco or lits; its options follow.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="As for verify; its options follow.")],
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the prepared data go.")],
     size: Annotated[
         str | None, typer.Option("--size", help="512, or HEIGHTxWIDTH; images keep their sizes if not given.")
@@ -73,7 +71,7 @@ def prepare(
     from kerazoo.data import prepare as write
     from kerazoo.data.source_arguments import source_from_arguments
 
-    images = source_from_arguments(source, context.args, missing="skip")
+    images = source_from_arguments(*_named(source, context.args), missing="skip")
     console = console_of()
     with progress_bar(console, "preparing") as progress:
         made = write(images, to, image_size=_size(size), compress=compress, workers=workers, progress=progress)
@@ -82,6 +80,16 @@ def prepare(
         console.print(f"warning: {warning}", highlight=False, soft_wrap=True, markup=False)
     if len(made.warnings) > _WARNINGS:
         console.print(f"… and {len(made.warnings) - _WARNINGS} more warnings", highlight=False)
+
+
+def _named(source: str, words: list[str]) -> tuple[str, list[str]]:
+    """The name of a source and the words of its options; for a directory "folder", or "prepared" if it is that."""
+    from kerazoo.data.shards import is_prepared
+    from kerazoo.data.sources import SOURCES
+
+    if source in SOURCES or not Path(source).is_dir():
+        return source, words
+    return "prepared" if is_prepared(source) else "folder", ["--root", source, *words]
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

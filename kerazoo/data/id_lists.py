@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 IdList = str | Path | Sequence[str]
@@ -18,11 +18,14 @@ def read_ids(ids: IdList | None, argument: str) -> frozenset[str]:
 
     Raises:
         FileNotFoundError: there is no such file.
+        TypeError: `ids` is neither.
         ValueError: the file is no text, a row has no id, or the ids are no strings.
     """
     if ids is None:
         return frozenset()
     if not isinstance(ids, str | Path):
+        if not isinstance(ids, Iterable):
+            raise TypeError(f"`{argument}` must hold ids, or be a file of them; received {ids!r}.")
         strange = [id for id in ids if not isinstance(id, str)]
         if strange:
             raise ValueError(f"`{argument}` must hold ids, which are strings, or be a file; received {strange[0]!r}.")

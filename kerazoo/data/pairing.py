@@ -104,9 +104,15 @@ def pair(
     return Pairs(tuple(ids), tuple(images[id] for id in ids), found, tuple(sorted(by_name.values())))
 
 
+def without_suffix(name: str) -> str:
+    """A path without its suffix, in the form of POSIX; what names no file stays as it is."""
+    path = PurePosixPath(name)
+    return path.with_suffix("").as_posix() if path.name else name
+
+
 def stem(name: str, endings: tuple[str, ...], cut_ending: bool) -> str:
     """`name` without its suffix, or without the ending that the caller gave ("_image.png")."""
     if not cut_ending:
-        return PurePosixPath(name).with_suffix("").as_posix()
+        return without_suffix(name)
     longest = max((ending for ending in endings if name.lower().endswith(ending)), key=len)
     return name[: len(name) - len(longest)]

@@ -91,6 +91,8 @@ def _value(option: str, word: str | None, annotation: Any) -> Any:
         value = yaml.safe_load(word)
     except yaml.YAMLError as error:
         raise ValueError(f"--{option} has the value {word!r}, which is no YAML ({error}).") from error
+    if str in kinds and not isinstance(value, list | dict | None):
+        return word  # a file of ids whose name is a number
     one_of_several = isinstance(value, str) and str not in kinds and any(get_origin(kind) is Sequence for kind in kinds)
     return [value] if one_of_several else value
 

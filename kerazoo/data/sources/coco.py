@@ -13,7 +13,7 @@ from kerazoo.data.faults import DataError, MissingError, raise_all
 from kerazoo.data.id_lists import IdList, read_ids
 from kerazoo.data.images import SUFFIXES, check_intensity_range, read_header, read_image
 from kerazoo.data.instances import areas, decode
-from kerazoo.data.pairing import directory, list_files
+from kerazoo.data.pairing import directory, list_files, without_suffix
 from kerazoo.data.source import Facts, Source, in_threads
 
 IGNORE = 255
@@ -65,8 +65,8 @@ def coco(
     check_choice("coco", "overlap", overlap, ("smaller", "last", "ignore"))
     intensity_range = check_intensity_range(intensity_range)
     root, excluded = directory(images, "images"), read_ids(exclude, "exclude")
-    file = read_coco(annotations, classes, lambda name: _id(name) not in excluded)
-    ids = tuple(_id(name) for name in file.files)
+    file = read_coco(annotations, classes, lambda name: without_suffix(name) not in excluded)
+    ids = tuple(without_suffix(name) for name in file.files)
     for name, id, before in zip(file.files[1:], ids[1:], ids, strict=False):
         if id == before:
             raise ValueError(f"{annotations} has two images with the id {id!r}, one of them {name}; rename one.")
@@ -85,7 +85,7 @@ def coco(
     orphans = tuple(
         f"{name} is an image that {Path(annotations).name} does not name."
         for name in found
-        if name not in listed and name.lower().endswith(SUFFIXES) and _id(name) not in excluded
+        if name not in listed and name.lower().endswith(SUFFIXES) and without_suffix(name) not in excluded
     )
     return Source(
         Coco(
@@ -246,7 +246,3 @@ class Coco:
                 f"{said[0]}x{said[1]} (height x width): it was resized or replaced.{turned}",
                 "size",
             )
-
-
-def _id(name: str) -> str:
-    return PurePosixPath(name).with_suffix("").as_posix() if PurePosixPath(name).name else name

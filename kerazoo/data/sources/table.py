@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from kerazoo.data.faults import DataError, MissingError, raise_all
 from kerazoo.data.id_lists import IdList, read_ids
 from kerazoo.data.images import check_intensity_range, read_header
 from kerazoo.data.mask_rule import MaskRule, count_classes
-from kerazoo.data.pairing import Pairs, directory
+from kerazoo.data.pairing import Pairs, directory, without_suffix
 from kerazoo.data.source import Facts, Source, in_threads
 from kerazoo.data.sources.folder import Folder
 from kerazoo.requires import require
@@ -95,7 +95,7 @@ def table(
     blank = [row for row, text in enumerate(columns[image], start=1) if not text]
     if blank:
         raise ValueError(f"{path} names no image in {len(blank)} rows. The first is row {blank[0]} after the header.")
-    ids = columns[id] if id is not None else [PurePosixPath(text).with_suffix("").as_posix() for text in columns[image]]
+    ids = columns[id] if id is not None else [without_suffix(text) for text in columns[image]]
     out = read_ids(exclude, "exclude")
     rows = [row for row, name in enumerate(ids) if name not in out]
     if not rows:
@@ -259,10 +259,15 @@ def _labels(
         each = [[part for part in parts if part.lower() not in _BACKGROUND] for parts in each]
         names = tuple(classes) if classes is not None else tuple(sorted({part for parts in each for part in parts}))
         unknown = sorted({part for parts in each for part in parts} - set(names))
-        if unknown or not names:
+        if not names:
             raise ValueError(
-                f"The column {label[0]!r} of {path} names the class {(unknown or [None])[0]!r}, which is none of "
-                f"{list(names)}. Correct `classes`, or `label`."
+                f"The column {label[0]!r} of {path} names no class: all of its {len(each)} rows are empty images. Pass "
+                "`classes`, or correct `label`."
+            )
+        if unknown:
+            raise ValueError(
+                f"The column {label[0]!r} of {path} names the class {unknown[0]!r}, which is none of {list(names)}. "
+                "Correct `classes`, or `label`."
             )
         shown = np.array([[name in parts for name in names] for parts in each], bool).reshape(len(each), len(names))
     return np.insert(shown, 0, ~shown.any(axis=1), axis=1), names
