@@ -61,6 +61,7 @@ def test_tuning_leaves_the_rule_its_surface_and_a_section_of_the_report(trained)
         assert np.asarray(image.convert("L")).std() > 5
 
 
+@pytest.mark.slow
 def test_what_tuning_promised_evaluation_finds(run):
     saved = json.loads((run / "rule.json").read_text())
     result = evaluate(run, "val")
@@ -71,6 +72,7 @@ def test_what_tuning_promised_evaluation_finds(run):
     assert asked["metrics"]["dice"]["value"] == pytest.approx(saved["start_value"], abs=1e-12)
 
 
+@pytest.mark.slow
 def test_predict_and_export_take_the_rule_and_say_so(run, tmp_path):
     (tmp_path / "images").mkdir()
     source = kz.data.sources.synthetic(4, empty_fraction=0.0, image_size=(64, 64), seed=5)
@@ -113,6 +115,7 @@ def test_a_rule_of_another_epoch_is_not_used(run):
         rules.choose(run, recipe)
 
 
+@pytest.mark.slow
 def test_compare_takes_together_what_was_tuned_alike(run, tmp_path):
     runs = []
     for seed, threshold in ((0, 0.3), (1, 0.6)):

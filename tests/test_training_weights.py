@@ -50,6 +50,7 @@ def test_training_weighs_the_splits_that_need_it(monkeypatch, tmp_path, assignme
     assert (seen["train"], seen["val"]) == parts
 
 
+@pytest.mark.slow
 def test_a_recipe_with_weights_trains_every_map_of_a_model(tmp_path):
     loss = "loss=[boundary_weighted, {name: foreground_dice, weight: 0.1, weighted: false}]"
     recipe = tiny(*U_NET, loss, *SMALL, "model.aux=true", "model.depth=3", "model.decoder.widths=[8, 8, 8]")
