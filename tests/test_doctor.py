@@ -215,7 +215,12 @@ FAULTS = [
         "paired",
         lambda: (compiled(plain()), (first_changed(images(), images()[1]), masks())),
     ),
-    ("range-0-1", "error", "black", lambda: (compiled(plain()), (images().astype("float32") / 255, masks()))),
+    (
+        "range-0-1",
+        "error",
+        "leave 'rescaling",
+        lambda: (compiled(plain()), (images().astype("float32") / 255, masks())),
+    ),
     (
         "range-negative",
         "error",

@@ -195,7 +195,9 @@ def test_faults_are_found_in_a_segmenter_with_several_heads(encoder, classes, he
     outside = examine(model, data(truth + 7))
     assert set(outside.codes) == {"labels-outside"}
     assert len(outside.errors) == (2 if heads else 1), "one for the mask, and one for the auxiliary map"
-    assert examine(model, data(truth, images().astype("float32") / 255)).codes == ("range-0-1",)
+    black = examine(model, data(truth, images().astype("float32") / 255))
+    assert black.codes == ("range-0-1",)
+    assert "preprocessing=False" in black.findings[0].fix
     assert set(examine(model, data(truth[:, :8])).codes) == {"mask-size"}
     if heads:
         assert examine(model, (images(), truth)).codes == ("targets-not-dict",)

@@ -10,6 +10,7 @@ from kerazoo.training._doctor.findings import Finding, error, note, warning
 from kerazoo.training._doctor.looking import ImageFacts, Seen
 
 _RAW_SCALE = 0.05  # a Rescaling by less than this expects intensities of 0 to 255
+_PREPROCESSING = "preprocess_"  # what the names of segmenter's own layers for that start with
 
 
 def check_shape(model: keras.Model, seen: Seen) -> Iterator[Finding]:
@@ -142,8 +143,11 @@ def check_range(model: keras.Model, seen: Seen) -> Iterator[Finding]:
         return
     low, high = min(each.low for each in facts), max(each.high for each in facts)
     floats = facts[0].dtype.kind == "f"
-    if _expects_raw(model):
-        first = "the model normalises images of 0 to 255 itself (preprocessing=True), and these are"
+    normaliser = _normaliser(model)
+    if normaliser is not None:
+        own = normaliser.startswith(_PREPROCESSING)
+        first = f"the model normalises images of 0 to 255 itself (layer {normaliser!r}), and these are"
+        without = "build the model with preprocessing=False" if own else f"leave {normaliser!r} out of the model"
         if high > 255:
             yield error(
                 "range-above-255",
@@ -154,13 +158,13 @@ def check_range(model: keras.Model, seen: Seen) -> Iterator[Finding]:
             yield error(
                 "range-negative",
                 f"{first} {low:g} to {high:g}: they are normalised already, and would be a second time.",
-                "Give raw images of 0 to 255, or build the model with preprocessing=False.",
+                f"Give raw images of 0 to 255, or {without}.",
             )
         elif low < high <= 1:
             yield error(
                 "range-0-1",
                 f"{first} {low:g} to {high:g}: to it they are all black.",
-                "Multiply the images by 255, or build the model with preprocessing=False and normalise them yourself."
+                f"Multiply the images by 255, or {without} and normalise them yourself."
                 if floats
                 else "Multiply the images by 255.",
             )
@@ -172,14 +176,14 @@ def check_range(model: keras.Model, seen: Seen) -> Iterator[Finding]:
         )
 
 
-def _expects_raw(model: keras.Model) -> bool:
-    """Whether a layer of the model maps 0-255 to about one."""
+def _normaliser(model: keras.Model) -> str | None:
+    """Name of the layer of the model that maps 0-255 to about one; None if there is none."""
     for layer in leaf_layers(model):
-        if layer.name.startswith("preprocess_"):
-            return True
+        if layer.name.startswith(_PREPROCESSING):
+            return layer.name
         if isinstance(layer, keras.layers.Rescaling) and float(np.max(np.abs(layer.scale))) < _RAW_SCALE:
-            return True
-    return False
+            return layer.name
+    return None
 
 
 def _scales(model: keras.Model) -> bool:
