@@ -130,7 +130,8 @@ def test_foreground_that_resizing_erases_is_counted(tmp_path, monkeypatch):
 
     monkeypatch.setattr(train_module, "_fit", keep)
     text = io.StringIO()
-    result = train(tiny(*SHORT, "training.doctor=false"), tmp_path / "run", source, console=Console(file=text, width=200))
+    recipe = tiny(*SHORT, "training.doctor=false")  # the images are flat, which it would not have
+    result = train(recipe, tmp_path / "run", source, console=Console(file=text, width=200))
     test = read_split(tmp_path / "run", source)["test"]
     expected = len(set(lost) & set(test.ids))
     assert 0 < expected < test.foreground.sum() == 4
