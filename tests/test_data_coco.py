@@ -304,6 +304,18 @@ def test_damaged_file(tmp_path, damage, message):
         coco(*paths)
 
 
+def test_records_of_images_without_size_can_be_excluded(tmp_path):
+    data = content(annotation(1, 100, 2, boxes()), images=4)
+    del data["images"][1]["height"]
+    data["images"][2]["width"] = 1e300
+    images, path = save(tmp_path, data)
+    with pytest.raises(ValueError, match=r"image 1\.png has height=None .* 1 more images are so"):
+        coco(images, path)
+    report = kz.data.verify(coco, images=images, annotations=path, ignore=["duplicate", "orphan"])
+    assert [(finding.kind, finding.id) for finding in report.findings] == [("annotation", "1"), ("annotation", "2")]
+    assert coco(images, path, exclude=list(report.exclusions)).ids == ["0", "3"]
+
+
 @pytest.mark.parametrize("text", ["{", "", "[1", "\x00", '{"images": [' + "[" * 100_000])
 def test_not_json(tmp_path, text):
     paths = save(tmp_path, content())

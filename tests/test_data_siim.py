@@ -116,6 +116,24 @@ def test_faults_of_the_archive(tmp_path):
         siim(root, csv)
 
 
+def test_verification_names_ids_that_the_table_or_the_directory_confuses(tmp_path):
+    """Rows that contradict each other or hold no run lengths, and files of one name; the list leaves them out."""
+    root, csv = archive(tmp_path, images=5)
+    csv.write_text(csv.read_text().replace(f"{uid(2)}, -1", f"{uid(2)}, Mustermann") + f"{uid(1)}, -1\n")
+    copied = next(root.rglob(f"{uid(3)}.dcm"))
+    (root / "again").mkdir()
+    shutil.copy(copied, root / "again" / copied.name)
+    with pytest.raises(ValueError, match=r"train-rle\.csv is faulty in 2 places") as caught:
+        siim(root, csv)
+    report = kz.data.verify(siim, root=root, csv=csv, ignore=["constant", "duplicate"])
+    assert {(f.id, f.kind) for f in report.findings} == {(uid(1), "annotation"), (uid(2), "annotation")}
+    report = kz.data.verify(siim, root=root, csv=csv, ignore=["constant"])
+    assert (uid(3), "duplicate") in {(f.id, f.kind) for f in report.findings}
+    assert not leaked(f"{caught.value} {report}")
+    report.save_exclusions(tmp_path / "exclude.csv")
+    assert not {uid(n) for n in (1, 2, 3)} & {*siim(root, csv, exclude=tmp_path / "exclude.csv").ids}
+
+
 def test_run_lengths_of_another_image(tmp_path):
     source = siim(*archive(tmp_path, rows=[(uid(0), "2000 300"), (uid(1), "1 2 3")], images=2))
     assert source.foreground.all()

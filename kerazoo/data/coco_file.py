@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kerazoo.data.faults import DataError
+from kerazoo.data.faults import DataError, FaultyError
 from kerazoo.data.instances import MAX_PIXELS, Instances
+from kerazoo.data.pairing import without_suffix
 
 
 class CocoFile(NamedTuple):
@@ -139,6 +140,7 @@ def _images(
     """File names, sorted; their sizes; and from an image's id in the file to its index, None if it is left out."""
     kept: list[tuple[str, int, int, int | str]] = []
     index: dict[int | str, int | None] = {}
+    faulty: list[tuple[str, str, str]] = []
     for record in records:
         number, name = record.get("id"), record.get("file_name")
         if not isinstance(number, int | str) or isinstance(number, bool) or number in index:
@@ -153,12 +155,16 @@ def _images(
             continue
         height, width = _whole(record.get("height")), _whole(record.get("width"))
         if height < 1 or width < 1 or height * width > MAX_PIXELS:
-            raise ValueError(
+            text = (
                 f"{path}: image {name} has height={record.get('height')!s:.20} and width={record.get('width')!s:.20}; "
                 f"they must be whole numbers of pixels, together at most {MAX_PIXELS}. Correct it, or `exclude` the "
                 "image."
             )
+            faulty.append((without_suffix(name), "annotation", text))
         kept.append((name, height, width, number))
+    if faulty:
+        more = f" {len(faulty) - 1} more images are so." * (len(faulty) > 1)
+        raise FaultyError(f"{faulty[0][2]}{more}", faulty)
     twice = [name for name, times in Counter(name for name, *_ in kept).items() if times > 1]
     if twice:
         raise ValueError(f"{path} has {len(twice)} file names with two records. The first is {twice[0]}; keep one.")

@@ -3,13 +3,14 @@
 Only where each row lies is kept; its run lengths are read again when the mask is asked for.
 """
 
+import os
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from kerazoo.data.faults import DataError
+from kerazoo.data.faults import DataError, FaultyError
 from kerazoo.data.names import find, pack
 from kerazoo.data.rle import EMPTY, decode_runs
 
@@ -66,19 +67,26 @@ class RleTable:
         return find(self.ids, ids)
 
 
-def read_table(path: str | Path) -> RleTable:
+def read_table(path: str | Path, *, excluded: frozenset[str] = frozenset()) -> RleTable:
     """Find the rows of each image; names of columns may have blanks around them, as in the competition's file.
+
+    Args:
+        path: The file.
+        excluded: Ids whose rows may be faulty.
 
     Raises:
         FileNotFoundError: there is no such file.
-        DataError: a column is missing, a row has another number of fields, is neither run lengths nor "-1", or says
-            that an image is empty for which another row has run lengths. Rows are counted from 1, the header.
+        DataError: a column is missing, there is no row, or a row has another number of fields.
+        FaultyError: a row is neither run lengths nor "-1", or says that an image is empty for which another row has run
+            lengths. Rows are counted from 1, the header.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"`csv` must be a file: {path} does not exist (working directory {Path.cwd()}).")
     stat = path.stat()
-    rows, empty, faults = array("q"), bytearray(), []
+    rows, empty = array("q"), bytearray()
+    broken: list[str] = []
+    faulty: list[tuple[str, str]] = []
 
     def ids():
         """Ids in the order of the file; on the way, where their run lengths are."""
@@ -101,33 +109,36 @@ def read_table(path: str | Path) -> RleTable:
                 if len(fields) == 1 and not fields[0].strip():
                     continue
                 if len(fields) != len(known) or not _bare(fields[of_id]):
-                    faults.append(f"row {number} has {len(fields)} fields, not {len(known)}, or no {COLUMNS[0]}")
+                    broken.append(f"row {number} has {len(fields)} fields, not {len(known)}, or no {COLUMNS[0]}")
                     continue
-                text = _bare(fields[of_runs])
+                id, text = _bare(fields[of_id]).decode("utf-8", "surrogateescape"), _bare(fields[of_runs])
                 if not text or (text != EMPTY.encode() and text.translate(None, _DIGITS)):
-                    faults.append(f"{COLUMNS[1]} in row {number} are neither run lengths nor {EMPTY} for an empty mask")
+                    said = f"{COLUMNS[1]} in row {number} are neither run lengths nor {EMPTY} for an empty mask"
+                    faulty.append((id, said))
                     continue
                 rows.extend((number, start, start + len(fields[of_runs])))
                 empty.append(text == EMPTY.encode())
-                yield _bare(fields[of_id]).decode("utf-8", "surrogateescape")
+                yield id
 
     packed = pack(ids())
     table, blank = np.frombuffer(rows, np.int64).reshape(-1, 3), np.frombuffer(empty, np.uint8)
     order = np.argsort(packed, kind="stable")
     packed = packed[order]
     first = np.flatnonzero(np.append(np.ones(min(1, len(packed)), bool), packed[1:] != packed[:-1]))
-    if not faults and len(first):
+    if not broken and len(first):
         blanks = np.add.reduceat(blank[order].astype(np.int64), first)
         both = np.flatnonzero((blanks > 0) & (blanks < np.diff(first, append=len(order))))
         for place in both.tolist():
             numbers = table[order[first[place] : first[place] + 2], 0].tolist()
-            faults.append(
-                f"rows {numbers[0]} and {numbers[1]} say of one image that it has a mask and that it has none"
-            )
-    if faults or not len(first):
-        listed = "\n".join(f"- {fault}" for fault in faults[:_LISTED]) or "- it has no rows"
-        raise DataError(
-            f"{path} is faulty in {max(1, len(faults))} places. Correct it. The first:\n{listed}", "annotation"
+            said = f"rows {numbers[0]} and {numbers[1]} say of one image that it has a mask and that it has none"
+            faulty.append((os.fsdecode(packed[first[place]]), said))
+    faulty = [(id, said) for id, said in faulty if id not in excluded]
+    if broken or not (len(first) or faulty):
+        raise DataError(_told(path, [*broken, *(said for _, said in faulty)] or ["it has no rows"]), "annotation")
+    if faulty:
+        raise FaultyError(
+            _told(path, [said for _, said in faulty]),
+            [(id, "annotation", f"{id}: {path} is faulty: {said}.") for id, said in faulty],
         )
     return RleTable(
         path=path,
@@ -137,6 +148,11 @@ def read_table(path: str | Path) -> RleTable:
         rows=table[order],
         foreground=np.asarray(blanks == 0),
     )
+
+
+def _told(path: Path, faults: list[str]) -> str:
+    listed = "\n".join(f"- {fault}" for fault in faults[:_LISTED])
+    return f"{path} is faulty in {len(faults)} places. Correct it. The first:\n{listed}"
 
 
 def _bare(field: bytes) -> bytes:

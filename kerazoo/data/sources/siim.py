@@ -12,7 +12,7 @@ import numpy as np
 
 from kerazoo.arguments import check_choice
 from kerazoo.data.dicom import WINDOWS, read_dicom, read_dicom_header, read_person
-from kerazoo.data.faults import DataError, MissingError, raise_all
+from kerazoo.data.faults import DataError, FaultyError, MissingError, raise_all
 from kerazoo.data.id_lists import IdList, read_ids
 from kerazoo.data.intensity import Window, check_window
 from kerazoo.data.names import Names, find, pack
@@ -71,16 +71,21 @@ def siim(
     stems, homes = _index(_files(root, suffix.lower()))
     if not len(stems):
         raise FileNotFoundError(f"No file under {root} ends in suffix={suffix!r}. Correct `root` or `suffix`.")
-    table = read_table(csv)
+    table = read_table(csv, excluded=excluded)
     order = np.argsort(stems, kind="stable").astype(np.int32)  # homes stay as they are: a million of them are heavy
     stems = stems[order]
     kept = ~np.isin(stems, pack(sorted(excluded))) if excluded else np.ones(len(stems), bool)
     twice = np.flatnonzero((stems[1:] == stems[:-1]) & kept[1:])
     if len(twice):
-        first, second = (_path(homes[order[k]], stems[k]) for k in (twice[0], twice[0] + 1))
-        raise DataError(
-            f"{len(twice)} ids are names of two images under {root}. The first are {first} and {second}; rename or "
-            "remove one, or name the id in `exclude`."
+        pairs = [[root / _path(homes[order[k]], stems[k]) for k in (place, place + 1)] for place in twice.tolist()]
+        names = [os.fsdecode(stems[place]) for place in twice.tolist()]
+        raise FaultyError(
+            f"{len(twice)} ids are names of two images under {root}. The first are {pairs[0][0]} and {pairs[0][1]}; "
+            "rename or remove one, or name the id in `exclude`.",
+            [
+                (id, "duplicate", f"{one} and {other} are two images with one id.")
+                for id, (one, other) in zip(names, pairs, strict=True)
+            ],
         )
     place = table.find(stems)
     rowless = kept & (place < 0)
