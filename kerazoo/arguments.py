@@ -1,7 +1,19 @@
 """Checks of hyper-parameters that many parts share. Each raises ValueError with the owner, the rule and the value."""
 
+import math
+import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a finite real number, also one of NumPy; a bool is none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether `value` is a whole number, also one of NumPy, or a float as 3.0."""
+    return is_number(value) and value == int(value)
 
 
 def check_choice(owner: str, name: str, value: Any, choices: Sequence[Any]) -> None:

@@ -4,6 +4,7 @@ Only static facts (ranks, sizes that are known) are checked. Ids outside of the 
 """
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, NamedTuple
 
 import keras
@@ -132,7 +133,7 @@ def check_ignore_class(ignore_class: int | None, reader: str) -> int | None:
     """
     if ignore_class is None:
         return None
-    if isinstance(ignore_class, bool) or int(ignore_class) != ignore_class:
+    if isinstance(ignore_class, bool) or not isinstance(ignore_class, Real) or ignore_class % 1 != 0:
         raise ValueError(f"{reader} takes one class id or None as `ignore_class`, received {ignore_class!r}.")
     return int(ignore_class)
 

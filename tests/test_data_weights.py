@@ -77,7 +77,10 @@ def test_random_masks_keep_their_share_and_the_expectation():
     ("part", "message"),
     [
         (lambda: Boundary(sigma=0.0), "w0 >= 0 and sigma > 0, received 10.0 and 0.0"),
-        (lambda: RandomMask(keep=0.0), "0 < keep <= 1 and block >= 1, received 0.0 and 1"),
+        (lambda: RandomMask(keep=0.0), "0 < keep <= 1 and a whole block >= 1, received 0.0 and 1"),
+        (lambda: RandomMask(block=1.5), "a whole block >= 1, received 0.5 and 1.5"),
+        (lambda: Boundary(class_weights=(-1, 2)), r"`class_weights` as a sequence of numbers.*received \(-1, 2\)"),
+        (lambda: Boundary(class_weights={0: 1.0, 1: 2.0}), "`class_weights` as a sequence of numbers"),
         (lambda: Boundary(class_weights=(1, 1))(three_objects()), "2 class_weights, for ids 0..1; the mask has id 3"),
         (lambda: kz.data.weights.create("bondary"), "Did you mean 'boundary'"),
     ],

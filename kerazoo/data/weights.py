@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kerazoo.arguments import is_number, is_whole
 from kerazoo.registry import Registry
 
 
@@ -36,10 +37,16 @@ class Boundary:
     class_weights: Sequence[float] | None = None
 
     def __post_init__(self):
-        if not (self.w0 >= 0 and self.sigma > 0):
-            raise ValueError(f"Boundary takes w0 >= 0 and sigma > 0, received {self.w0} and {self.sigma}.")
+        if not (is_number(self.w0) and is_number(self.sigma) and self.w0 >= 0 and self.sigma > 0):
+            raise ValueError(f"Boundary takes w0 >= 0 and sigma > 0, received {self.w0!r} and {self.sigma!r}.")
         if self.class_weights is not None:
-            object.__setattr__(self, "class_weights", tuple(float(weight) for weight in self.class_weights))
+            weights = tuple(self.class_weights) if isinstance(self.class_weights, Sequence | np.ndarray) else ()
+            if not weights or not all(is_number(weight) and weight >= 0 for weight in weights):
+                raise ValueError(
+                    "Boundary takes `class_weights` as a sequence of numbers of at least 0, one per mask id, "
+                    f"background first; received {self.class_weights!r}."
+                )
+            object.__setattr__(self, "class_weights", tuple(float(weight) for weight in weights))
 
     def __call__(
         self, mask: np.ndarray, *, ignore_class: int | None = None, rng: np.random.Generator | None = None
@@ -102,8 +109,11 @@ class RandomMask:
     block: int = 1
 
     def __post_init__(self):
-        if not (0 < self.keep <= 1 and self.block >= 1):
-            raise ValueError(f"RandomMask takes 0 < keep <= 1 and block >= 1, received {self.keep} and {self.block}.")
+        fits = is_number(self.keep) and 0 < self.keep <= 1
+        if not (fits and isinstance(self.block, int) and is_whole(self.block) and self.block >= 1):
+            raise ValueError(
+                f"RandomMask takes 0 < keep <= 1 and a whole block >= 1, received {self.keep!r} and {self.block!r}."
+            )
 
     def __call__(
         self, mask: np.ndarray, *, ignore_class: int | None = None, rng: np.random.Generator | None = None

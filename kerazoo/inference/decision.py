@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from keras import ops
 
+from kerazoo.arguments import is_number, is_whole
 from kerazoo.layers import Resize
 from kerazoo.layers.components import component_areas, largest_around
 from kerazoo.types import Tensor
@@ -76,13 +76,13 @@ class DecisionRule:
         if self.image_threshold is not None:
             thresholds["image_threshold"] = self.image_threshold
         for name, value in thresholds.items():
-            if value is None or not 0 <= value <= 1:
+            if not (is_number(value) and 0 <= value <= 1):
                 raise ValueError(f"`{name}` is a probability and must be in [0, 1], received {value!r}.")
-        if not isinstance(self.min_area, Integral) or self.min_area < 0:
+        if isinstance(self.min_area, float) or not is_whole(self.min_area) or self.min_area < 0:
             raise ValueError(f"`min_area` is a number of pixels and must not be negative, received {self.min_area!r}.")
         if self.score not in get_args(Score):
             raise ValueError(f"`score` must be one of {get_args(Score)}, received {self.score!r}.")
-        if not isinstance(self.rank, Integral) or self.rank < 1:
+        if isinstance(self.rank, float) or not is_whole(self.rank) or self.rank < 1:
             raise ValueError(f"`rank` counts pixels from 1, the highest; received {self.rank!r}.")
 
     def __call__(

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from keras import ops
 
+from kerazoo.arguments import is_number
 from kerazoo.labels import Labels, one_hot
 from kerazoo.losses._base import Loss
 from kerazoo.losses.cross_entropy import as_list, check_class_weights, fit_class_weights
@@ -195,8 +196,8 @@ def check_smooth(smooth: float, loss: str) -> float:
     """`smooth` if it is a number of pixels.
 
     Raises:
-        ValueError: it is negative.
+        ValueError: it is not, or negative.
     """
-    if not smooth >= 0:
-        raise ValueError(f"{loss} takes `smooth` of at least 0 pixels, received {smooth}.")
+    if not (is_number(smooth) and smooth >= 0):
+        raise ValueError(f"{loss} takes `smooth` of at least 0 pixels, received {smooth!r}.")
     return float(smooth)

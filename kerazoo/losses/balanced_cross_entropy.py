@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import keras
 from keras import ops
 
+from kerazoo.arguments import is_number
 from kerazoo.labels import Labels, one_hot
 from kerazoo.losses._base import Loss
 from kerazoo.losses.cross_entropy import log_probs
@@ -60,8 +61,8 @@ class BalancedCrossEntropy(Loss):
         **kwargs: Any,
     ):
         super().__init__(ignore_class=ignore_class, name=name, **kwargs)
-        if beta is not None and not 0 < beta < 1:
-            raise ValueError(f"BalancedCrossEntropy takes `beta` in (0, 1) or None, received {beta}.")
+        if beta is not None and not (is_number(beta) and 0 < beta < 1):
+            raise ValueError(f"BalancedCrossEntropy takes `beta` in (0, 1) or None, received {beta!r}.")
         if empty not in get_args(Balance):
             raise ValueError(f"BalancedCrossEntropy takes `empty` one of {get_args(Balance)}, received {empty!r}.")
         self.beta = None if beta is None else float(beta)

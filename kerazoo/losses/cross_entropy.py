@@ -4,12 +4,13 @@ Beyond Keras's `BinaryCrossentropy` and `SparseCategoricalCrossentropy`: one cla
 weights, label smoothing on ids, and a mean over valid pixels (Keras's `ignore_class` divides by all pixels).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+from kerazoo.arguments import is_number
 from kerazoo.labels import Labels
 from kerazoo.losses._base import Loss
 from kerazoo.types import Tensor
@@ -52,8 +53,8 @@ class CrossEntropy(Loss):
         **kwargs: Any,
     ):
         super().__init__(ignore_class=ignore_class, name=name, **kwargs)
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"CrossEntropy takes `label_smoothing` in [0, 1), received {label_smoothing}.")
+        if not (is_number(label_smoothing) and 0 <= label_smoothing < 1):
+            raise ValueError(f"CrossEntropy takes `label_smoothing` in [0, 1), received {label_smoothing!r}.")
         self.class_weights = check_class_weights(class_weights, "CrossEntropy", "class_weights")
         self.label_smoothing = float(label_smoothing)
 
@@ -79,18 +80,23 @@ def log_probs(logits: Tensor) -> Tensor:
     return ops.log_softmax(logits, axis=-1)
 
 
-def check_class_weights(weights: Sequence[float] | None, loss: str, argument: str) -> tuple[float, ...] | None:
+def check_class_weights(weights: Any, loss: str, argument: str) -> tuple[float, ...] | None:
     """Weights as floats, or None.
 
     Raises:
-        ValueError: there are none, or one is negative.
+        ValueError: there are none, or one is not a number of at least 0.
     """
     if weights is None:
         return None
-    numbers = tuple(float(weight) for weight in weights)
-    if not numbers or not all(weight >= 0 for weight in numbers):
+    if isinstance(weights, Mapping):  # as Keras's `class_weight`; taken for a sequence it would weigh by its keys
+        raise ValueError(
+            f"{loss} takes `{argument}` as a sequence, one per mask id, background first; received the mapping "
+            f"{weights!r}. Use {[*weights.values()]}, in the order of the ids."
+        )
+    numbers = tuple(weights) if isinstance(weights, Iterable) else ()
+    if not numbers or not all(is_number(weight) and weight >= 0 for weight in numbers):
         raise ValueError(f"{loss} takes `{argument}` of at least 0, one per mask id, received {weights!r}.")
-    return numbers
+    return tuple(float(weight) for weight in numbers)
 
 
 def fit_class_weights(weights: tuple[float, ...], num_ids: int, loss: str, argument: str) -> tuple[float, ...]:

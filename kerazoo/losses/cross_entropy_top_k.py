@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerazoo.arguments import is_number
 from kerazoo.labels import Labels
 from kerazoo.losses.cross_entropy import CrossEntropy
 from kerazoo.types import Tensor
@@ -57,8 +58,8 @@ class CrossEntropyTopK(CrossEntropy):
             name=name,
             **kwargs,
         )
-        if not 0 < fraction <= 1:
-            raise ValueError(f"CrossEntropyTopK takes `fraction` in (0, 1], received {fraction}.")
+        if not (is_number(fraction) and 0 < fraction <= 1):
+            raise ValueError(f"CrossEntropyTopK takes `fraction` in (0, 1], received {fraction!r}.")
         self.fraction = float(fraction)
 
     def values(self, labels: Labels, logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,12 +4,14 @@ Differs from the paper: also for softmax logits. Keras's `CategoricalFocalCrosse
 which ends the gradient of confident mistakes; this is computed from the logits.
 """
 
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+from kerazoo.arguments import is_number
 from kerazoo.labels import Labels
 from kerazoo.losses._base import Loss
 from kerazoo.losses.cross_entropy import check_class_weights, fit_class_weights, log_probs
@@ -53,12 +55,13 @@ class Focal(Loss):
         **kwargs: Any,
     ):
         super().__init__(ignore_class=ignore_class, name=name, **kwargs)
-        if not gamma >= 0:
-            raise ValueError(f"Focal takes `gamma` of at least 0, received {gamma}.")
-        if isinstance(alpha, int | float):
+        if not (is_number(gamma) and gamma >= 0):
+            raise ValueError(f"Focal takes `gamma` of at least 0, received {gamma!r}.")
+        if isinstance(alpha, numbers.Real):
+            alpha = float(alpha)
             if not 0 <= alpha <= 1:
                 raise ValueError(f"Focal takes a number `alpha` in [0, 1], received {alpha}.")
-            self.alpha: float | tuple[float, ...] | None = float(alpha)
+            self.alpha: float | tuple[float, ...] | None = alpha
         else:
             self.alpha = check_class_weights(alpha, "Focal", "alpha")
         self.gamma = float(gamma)

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerazoo.arguments import is_number
 from kerazoo.losses._overlap import Empty, Regions
 from kerazoo.losses.tversky import Tversky
 from kerazoo.types import Tensor
@@ -69,8 +70,8 @@ class FocalTversky(Tversky):
             name=name,
             **kwargs,
         )
-        if not gamma >= 1:
-            raise ValueError(f"FocalTversky takes `gamma` of at least 1, received {gamma}.")
+        if not (is_number(gamma) and gamma >= 1):
+            raise ValueError(f"FocalTversky takes `gamma` of at least 1, received {gamma!r}.")
         self.gamma = float(gamma)
 
     def costs(self, sizes: Regions) -> Tensor:

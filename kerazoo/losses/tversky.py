@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from kerazoo.arguments import is_number
 from kerazoo.losses._overlap import Empty, OverlapLoss, Regions, ratio_or_one
 from kerazoo.types import Tensor
 
@@ -58,8 +59,10 @@ class Tversky(OverlapLoss):
         super().__init__(
             empty=empty, smooth=smooth, class_weights=class_weights, ignore_class=ignore_class, name=name, **kwargs
         )
-        if not (alpha > 0 and beta > 0):
-            raise ValueError(f"{type(self).__name__} takes `alpha` and `beta` above 0, received {alpha} and {beta}.")
+        if not all(is_number(weight) and weight > 0 for weight in (alpha, beta)):
+            raise ValueError(
+                f"{type(self).__name__} takes `alpha` and `beta` above 0, received {alpha!r} and {beta!r}."
+            )
         self.alpha = float(alpha)
         self.beta = float(beta)
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerazoo.arguments import is_number, is_whole
 from kerazoo.labels import Labels, check_ignore_class, has_foreground, read
 from kerazoo.metrics._counts import Counter
 from kerazoo.types import Tensor
@@ -106,9 +107,9 @@ class Metric(StreamingMetric):
         dtype: Any = None,
     ):
         super().__init__(ignore_class=ignore_class, name=name, dtype=dtype)
-        if not 0 < threshold < 1:
+        if not (is_number(threshold) and 0 < threshold < 1):
             raise ValueError(
-                f"{type(self).__name__} takes a probability in (0, 1) as `threshold`, received {threshold}."
+                f"{type(self).__name__} takes a probability in (0, 1) as `threshold`, received {threshold!r}."
             )
         self.threshold = float(threshold)
 
@@ -297,8 +298,8 @@ class ImageMetric(Metric):
         dtype: Any = None,
     ):
         super().__init__(threshold=threshold, ignore_class=ignore_class, name=name, dtype=dtype)
-        if int(min_area) != min_area or min_area < 1:
-            raise ValueError(f"{type(self).__name__} takes `min_area` of at least 1 pixel, received {min_area}.")
+        if not (is_whole(min_area) and min_area >= 1):
+            raise ValueError(f"{type(self).__name__} takes `min_area` of at least 1 pixel, received {min_area!r}.")
         self.min_area = int(min_area)
 
     def get_config(self) -> dict[str, Any]:
@@ -311,7 +312,7 @@ def check_num_classes(num_classes: int, metric: str) -> tuple[int, int]:
     Raises:
         ValueError: it is not a whole number of at least 1.
     """
-    if isinstance(num_classes, bool) or int(num_classes) != num_classes or num_classes < 1:
+    if not (is_whole(num_classes) and num_classes >= 1):
         raise ValueError(f"{metric} takes `num_classes` of at least 1, received {num_classes!r}.")
     return int(num_classes), max(2, int(num_classes))
 

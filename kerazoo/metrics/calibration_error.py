@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerazoo.arguments import is_whole
 from kerazoo.labels import Labels, has_foreground
 from kerazoo.metrics._base import Images, StreamingMetric, check_images, check_num_classes, check_num_ids
 from kerazoo.metrics._counts import Counter
@@ -55,8 +56,8 @@ class CalibrationError(StreamingMetric):
         dtype: Any = None,
     ):
         super().__init__(ignore_class=ignore_class, name=name, dtype=dtype)
-        if int(bins) != bins or bins < 2:
-            raise ValueError(f"CalibrationError takes `bins` of at least 2, received {bins}.")
+        if not (is_whole(bins) and bins >= 2):
+            raise ValueError(f"CalibrationError takes `bins` of at least 2, received {bins!r}.")
         self.num_classes, self.num_ids = check_num_classes(num_classes, "CalibrationError")
         self.bins = int(bins)
         self.images = check_images(images, "CalibrationError")
