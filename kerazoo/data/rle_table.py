@@ -3,7 +3,6 @@
 Only where each row lies is kept; its run lengths are read again when the mask is asked for.
 """
 
-import os
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kerazoo.data.faults import DataError, FaultyError
-from kerazoo.data.names import find, pack
+from kerazoo.data.names import Names, find, pack
 from kerazoo.data.rle import EMPTY, decode_runs
 
 COLUMNS = ("ImageId", "EncodedPixels")
@@ -131,7 +130,7 @@ def read_table(path: str | Path, *, excluded: frozenset[str] = frozenset()) -> R
         for place in both.tolist():
             numbers = table[order[first[place] : first[place] + 2], 0].tolist()
             said = f"rows {numbers[0]} and {numbers[1]} say of one image that it has a mask and that it has none"
-            faulty.append((os.fsdecode(packed[first[place]]), said))
+            faulty.append((Names(packed)[int(first[place])], said))
     faulty = [(id, said) for id, said in faulty if id not in excluded]
     if broken or not (len(first) or faulty):
         raise DataError(_told(path, [*broken, *(said for _, said in faulty)] or ["it has no rows"]), "annotation")
