@@ -51,7 +51,8 @@ def evaluate(
             "maps" if the model has no labels. "maps": the maximum of the map is above the threshold.
         to: Directory to write `weak.json`, `gallery/heat_maps.png` and `report.html` to, such as that of a run; None
             writes nothing.
-        pictures: Images in the gallery, from the worst to the best Dice in even steps, at most 64.
+        pictures: Images in the gallery, at most 64: from the worst to the best Dice in even steps, of those that have
+            foreground or where some was found (of all, if there is none).
         batch_size: Images in a batch.
         **options: `scales`, `tta` and `image_size` of `class_maps`; by default those of the threshold.
 
@@ -71,12 +72,13 @@ def evaluate(
     if not isinstance(threshold, Threshold):
         threshold = Threshold(value=float(threshold), normalize="sigmoid", using="argument")
     settings = {"normalize": threshold.normalize, "batch_size": batch_size, **threshold.options, **options}
-    pixels = _Scores(source.num_classes, source.ignore_class)
-    dice, there, by_model = [], [], labels == "model"
+    pixels, foreground = _Scores(source.num_classes, source.ignore_class), source.foreground
+    dice, there, telling, by_model = [], [], [], labels == "model"
     for index, one in enumerate(class_maps(model, source, **settings)):
         truth, mask = source.mask(index), _thresholded(one.maps, threshold.value)
         pixels.add(truth, mask)
         dice.append(_dice(truth, mask, source.ignore_class))
+        telling.append(bool(mask.any()) or bool(foreground[index]))
         label = one.label if by_model else None
         by_model = label is not None
         shown = one.maps.max(axis=(0, 1)) > threshold.value if label is None else label > 0.5
@@ -91,6 +93,7 @@ def evaluate(
     }
     if to is not None:
         order = np.argsort(dice, kind="stable")
+        order = order[np.array(telling)[order]] if any(telling) else order
         some = order[np.unique(np.linspace(0, len(order) - 1, min(pictures, len(order))).round().astype(int))]
         _write(Path(to), result, model, source.subset(some), threshold, settings)
     return result
