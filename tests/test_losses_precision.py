@@ -56,6 +56,28 @@ def test_values_and_gradients_are_those_of_tensorflow(request):
         np.testing.assert_allclose(received[case][2:], gradient, rtol=0, atol=1e-5 * scale, err_msg=case)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 3])
+def test_compiled_by_xla_a_loss_is_the_same(channels):
+    """All of them in one graph, with other weights, so that each has its own part in the gradient."""
+    import tensorflow as tf
+
+    truth, logits = batch(channels, size=(4, 6, 5))
+    losses = [build(name, arguments, channels)[0] for name, arguments in CASES]
+
+    def measure(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            values = tf.stack([loss(truth, x) for loss in losses])
+            total = tf.reduce_sum(values * tf.range(1.0, len(losses) + 1.0))
+        return values, tape.gradient(total, x)
+
+    values, gradient = measure(tf.constant(logits))
+    compiled, slope = tf.function(measure, jit_compile=True, autograph=False)(tf.constant(logits))
+    np.testing.assert_allclose(compiled, values, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(slope, gradient, rtol=0, atol=1e-5 * np.abs(gradient).max())
+
+
 # Precision ------------------------------------------------------------------------------------------------------------
 
 MEGAPIXEL = 1024

@@ -235,6 +235,24 @@ def test_each_metric_sees_its_own_head():
         assert logs["mask_iou"] != logs["aux_8_iou"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 3])
+def test_compiled_by_xla_every_metric_is_the_same(channels):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, max(2, channels), (6, 8, 7))
+    truth[::2], truth[5, :2] = 0, IGNORED
+    logits = rng.normal(0, 2, (*truth.shape, channels)).astype("float32")
+    model = keras.Sequential([keras.Input((8, 7, channels)), keras.layers.Identity()])
+    names, logs = kz.metrics.list(), []
+    for compiler in (False, True):
+        metrics = [build(name, channels) for name in names]
+        model.compile(loss=kz.losses.CrossEntropy(ignore_class=IGNORED), metrics=metrics, jit_compile=compiler)
+        logs.append(model.evaluate(logits, truth, batch_size=3, verbose=0, return_dict=True))
+    assert set(logs[0]) == {"loss", *names}
+    for name, expected in logs[0].items():
+        np.testing.assert_allclose(logs[1][name], expected, rtol=1e-6, err_msg=name)
+
+
 @pytest.mark.backends
 def test_fit_logs_scalars_vectors_and_directions():
     _, truth, prediction = next(iter(masks(1)))
