@@ -167,6 +167,60 @@ def weights() -> str:
     return _table(('weights (bold: what "imagenet" means)', "from", "trained on", "top-1 in %", "licence"), rows)
 
 
+def weak_study(data: str, split: str) -> str:
+    """Table of `benchmarks/weak_study.py`: scores over seeds, by threshold and way to train."""
+    from kerazoo.training.experiments import Spread
+
+    arms = weak_runs(data)
+    rows = []
+    for rule, words in WEAK_RULES.items():
+        for arm, runs in arms.items():
+            scores = [str(Spread.of(runs[f"{split}_{rule}_{score}"])) for score in WEAK_SCORES]
+            rows.append((words, arm, str(len(runs["seed"])), *scores))
+    return _table(("threshold", "trained by", "seeds", *WEAK_SCORES.values()), rows)
+
+
+def weak_study_tests(data: str) -> str:
+    """Table of tests on the test split of `benchmarks/weak_study.py`: each way to train against CAM-β."""
+    from kerazoo.training.experiments import difference
+
+    (_, first), *others = weak_runs(data).items()
+    rows = []
+    for rule, score in [("image_labels", score) for score in WEAK_SCORES] + [("half", "mcc"), ("masks", "mcc")]:
+        found = [difference(first[name], runs[name]) for _, runs in others for name in [f"test_{rule}_{score}"]]
+        ps = [f"{one.medians:.2g} / {'–' if one.means is None else format(one.means, '.2g')}" for one in found]
+        rows.append((WEAK_RULES[rule], WEAK_SCORES[score], *ps))
+    return _table(("threshold", "score", *(arm for arm, _ in others)), rows)
+
+
+WEAK_ARMS = {
+    "cam_beta": "CAM-β",
+    "cam_beta_unsmoothed": "CAM-β, no smoothing",
+    "cam_alpha": "CAM-α",
+    "supervised": "masks",
+}
+WEAK_RULES = {
+    "image_labels": "by image labels",
+    "half": "0.5",
+    "maximum": "half of the maximum",
+    "masks": "**by masks**",
+}
+WEAK_SCORES = {"mcc": "MCC", "iou": "IoU", "precision": "precision", "recall": "recall", "cls_mcc": "`cls_` MCC"}
+
+
+def weak_runs(data: str) -> dict[str, dict[str, list[float]]]:
+    """Numbers by name, one per seed, by way to train; of the seeds that every way has finished."""
+    rows = _read(f"../benchmarks/results/weak_study_{data}.csv")
+    seeds = set.intersection(*({row["seed"] for row in rows if row["arm"] == arm} for arm in WEAK_ARMS))
+    numbers = [name for name in rows[0] if name == "seed" or name.startswith(("val_", "test_"))]
+    return {
+        words: {
+            name: [float(row[name]) for row in rows if row["arm"] == arm and row["seed"] in seeds] for name in numbers
+        }
+        for arm, words in WEAK_ARMS.items()
+    }
+
+
 def encoder_support() -> str:
     """Table of what the tests measured on encoders, from docs/encoders.csv. Equal ones of a family share a line."""
     with (REPOSITORY / "docs" / "encoders.csv").open(newline="") as file:
@@ -285,6 +339,12 @@ TABLES = {
     "encoder_support": encoder_support,
     "decoder_support": decoder_support,
     "weights": weights,
+    **{
+        f"weak_study_{data}_{split}": lambda data=data, split=split: weak_study(data, split)
+        for data in ("synthetic", "magnetic_tile")
+        for split in ("val", "test")
+    },
+    **{f"weak_study_{data}_tests": lambda data=data: weak_study_tests(data) for data in ("synthetic", "magnetic_tile")},
 }
 
 if __name__ == "__main__":
