@@ -7,6 +7,8 @@ A small ConvMixer on images of 64 x 64 pixels, so that one training takes second
 same for all seeds; a seed is that of the initial weights, of the order of the images and of their augmentation. Each
 seed that has finished is a row of `results/weak_study_DATA.csv`, and is not trained again. `docs/weak_study.md` says
 what came out.
+
+Settings were tried with other seeds (100 and 101) than those reported, and judged by the validation split.
 """
 
 import argparse
