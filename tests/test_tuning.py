@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 import keras
 import numpy as np
@@ -14,6 +14,7 @@ import kerazoo as kz
 from kerazoo.data.source import Source
 from kerazoo.inference import DecisionRule, scores, tune
 from kerazoo.inference.tuning import Search
+from kerazoo.report import plots
 
 IGNORED = 255
 
@@ -258,6 +259,21 @@ def test_memory_does_not_grow_with_the_images():
     plain = Search(problem())
     plain.add("a", np.zeros((16, 16), int), probability[:16, :16], probability[:16, :16])
     assert sum(array.nbytes for array in plain.evidence._rows[0].values()) < 2_500
+
+
+def test_a_start_without_a_value_is_saved_as_json_and_drawn(tmp_path):
+    """Precision, where the rule before predicts nothing."""
+    start = DecisionRule(pixel_threshold=0.9999)
+    tuned = tune(model_of(1), problem(), metric="precision", start=start, split="val")
+    assert np.isnan(tuned.start_value)
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    rule, surface = tmp_path / "rule.json", tuned.save(tmp_path / "surface.csv")
+    tuned.save_rule(rule, start=asdict(start))
+    assert json.loads(rule.read_text(), parse_constant=refuse)["start_value"] is None
+    assert plots.rule_surface(surface, rule, tmp_path / "surface.png").is_file()
 
 
 def test_what_is_saved_says_where_it_comes_from(tmp_path):

@@ -38,7 +38,7 @@ class Tuning:
         value: Its metric on the images it was tuned on: no estimate of what other images will give.
         metric: Name of the metric.
         start: The rule that was there before, and that ties prefer.
-        start_value: Its metric on the same images.
+        start_value: Its metric on the same images; NaN where that is not defined.
         split: What the caller calls these images.
         images: How many they are.
         surface: Every rule that was looked at: its fields, `value` (NaN where the metric is not defined), and `round`,
@@ -56,8 +56,9 @@ class Tuning:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Where the rule comes from, as it is saved with it."""
-        return {name: getattr(self, name) for name in ("metric", "value", "start_value", "split", "images")}
+        """Where the rule comes from, as it is saved with it; None is a value that is not defined."""
+        facts = {name: getattr(self, name) for name in ("metric", "value", "start_value", "split", "images")}
+        return {**facts, "start_value": None if np.isnan(self.start_value) else self.start_value}  # JSON has no NaN
 
     def save(self, path: str | Path) -> Path:
         """Write the surface as CSV, with metric and split as columns. A rule without image threshold has none there.

@@ -182,8 +182,9 @@ def rule_surface(surface_csv: str | Path, rule_json: str | Path, path: str | Pat
     panels = list(figure.subplots(1, len(varied) + both, squeeze=False)[0])
     if both:
         _draw_plane(figure, panels.pop(0), grid, facts)
-    marks = [("before", "o", _TRAIN, facts["start"], facts["start_value"])]
-    marks.append(("chosen", "*", _VALIDATION, facts["rule"], facts["value"]))
+    marks = [("chosen", "*", _VALIDATION, facts["rule"], facts["value"])]
+    if facts["start_value"] is not None:
+        marks.insert(0, ("before", "o", _TRAIN, facts["start"], facts["start_value"]))
     for axes, name in zip(panels, varied, strict=True):
         values, best = _envelope(grid, name)
         places = {value: place for place, value in enumerate(values)} if name == "image_threshold" else None
