@@ -57,6 +57,17 @@ def test_voc(devkit):
     assert voc(devkit, split=None, exclude=["2007_02"]).ids == ["2007_01", "2007_03"]
 
 
+def test_what_a_list_names_and_is_not_there_can_be_excluded(devkit):
+    (devkit / "ImageSets/Segmentation/train.txt").write_text("2007_01\n2007_98\n2007_99\n")
+    report = kz.data.verify(voc, root=devkit, split="train", ignore=["orphan"])
+    found = [(finding.kind, finding.id) for finding in report.findings]
+    assert found == [("missing", "2007_98"), ("missing", "2007_99")]
+    assert voc(devkit, split="train", exclude=[*report.exclusions]).ids == ["2007_01"]
+    (devkit / "split.csv").write_text("id,split\n2007_01,train\n2007_01,test\n")
+    report = kz.data.verify(voc, root=devkit, split=devkit / "split.csv", ignore=["orphan"])
+    assert "leak" in report.counts, "the file of parts, for which VOC's own split stays as it is"
+
+
 def test_some_classes_and_void_as_background(devkit):
     source = voc(devkit, classes=["tvmonitor", "person"], void="background")
     assert source.class_names == ("background", "tvmonitor", "person")

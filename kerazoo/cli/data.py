@@ -24,7 +24,9 @@ def verify(
     fix: Annotated[
         Path | None, typer.Option("--fix", metavar="FILE", help="Write the samples to leave out, for --exclude FILE.")
     ] = None,
-    split: Annotated[Path | None, typer.Option("--split", help="A split.csv, to find what is in two parts.")] = None,
+    split: Annotated[
+        Path | None, typer.Option("--split", help="A split.csv, to find what is in two parts; or the split of voc.")
+    ] = None,
     ignore: Annotated[
         list[str] | None, typer.Option("--ignore", metavar="KIND", help="A kind not to report; may be repeated.")
     ] = None,

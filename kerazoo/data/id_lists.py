@@ -5,6 +5,8 @@ import io
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from kerazoo.data.faults import FaultyError
+
 IdList = str | Path | Sequence[str]
 """A file of ids, or the ids."""
 
@@ -56,8 +58,11 @@ def check_known(wanted: Collection[str], known: Collection[str], argument: str, 
     """Every id that is wanted is known.
 
     Raises:
-        ValueError: one is not.
+        FaultyError: some are not.
     """
     unknown = sorted(set(wanted) - set(known))
     if unknown:
-        raise ValueError(f"`{argument}` names {len(unknown)} ids that are not {where}. The first is {unknown[0]!r}.")
+        raise FaultyError(
+            f"`{argument}` names {len(unknown)} ids that are not {where}. The first is {unknown[0]!r}.",
+            [(id, "missing", f"`{argument}` names {id}, which is not {where}.") for id in unknown],
+        )

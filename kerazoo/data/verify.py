@@ -137,7 +137,8 @@ def verify(
 
     Args:
         data: A source; a directory, which `sources.folder` reads; or a function of `sources`, such as `sources.coco`.
-        split: CSV of `save_split`: an image, or a group, in two of its parts is a leak.
+        split: CSV of `save_split`: an image, or a group, in two of its parts is a leak. Of a source that has a `split`
+            itself (`voc`, `cityscapes`) what does not end in .csv is that.
         ignore: Kinds not to report.
         workers: Processes that read; 1 reads in threads of this process, which is enough where decoding is most of it.
         progress: Called with the number of samples done and of all.
@@ -153,6 +154,9 @@ def verify(
     unknown = [kind for kind in ignore if kind not in KINDS]
     if unknown:
         raise ValueError(f"`ignore` names the kind {unknown[0]!r}; the kinds are {', '.join(KINDS)}.")
+    named = () if isinstance(data, Source | str | Path) else inspect.signature(data).parameters
+    if split is not None and "split" in named and Path(split).suffix.lower() != ".csv":
+        split, options = None, {**options, "split": str(split)}
     parts, torn = _parts(split)
     if isinstance(data, Source):
         if options:

@@ -356,7 +356,7 @@ def _chosen(pairs: Pairs, include: IdList | None, exclude: IdList | None, root: 
     if include is None and exclude is None:
         return pairs
     wanted, unwanted = read_ids(include, "include"), read_ids(exclude, "exclude")
-    check_known(wanted, pairs.ids, "include", f"among the {len(pairs.ids)} images under {root}")
+    check_known(wanted - unwanted, pairs.ids, "include", f"among the {len(pairs.ids)} images under {root}")
     keep = [id not in unwanted and (include is None or id in wanted) for id in pairs.ids]
     if not any(keep):
         raise ValueError(f"`include` and `exclude` leave none of the {len(keep)} images under {root}.")
