@@ -405,6 +405,12 @@ FAULTS = [
         "1 of 2 batches",
         lambda: (compiled(plain(), kz.losses.SoftDice()), [(images(4), masks(4)), (images(8)[4:6], masks(2) * 0)]),
     ),
+    (
+        "empty-images-unseen",
+        "warning",
+        "the same whatever is predicted",
+        lambda: (compiled(plain(), kz.losses.SoftDice(empty="one")), (images(), masks())),
+    ),
     ("model-fails", "error", "cannot be called", lambda: (compiled(plain(last=Broken())), (images(), masks()))),
     ("generator-used", "note", "1 batches", lambda: (compiled(plain()), iter([(images(), masks())]))),
 ]

@@ -13,6 +13,7 @@ _ENOUGH = 16
 """Images from which on it means something that none has foreground."""
 
 _MOSTLY = 0.9
+_SAME = 1e-6  # losses of 16 pixels that differ by less are the same in float32
 
 
 def check_structure(outputs: tuple[Output, ...], seen: Seen) -> Iterator[Finding]:
@@ -255,21 +256,23 @@ def _check_loss_on_empty(output: Output, terms: list[Term], shown: list[list[boo
     idle = sum(not any(batch) for batch in shown)
     yield warning(
         "empty-images-unseen",
-        f"{empty} of {total} images are empty and {' + '.join(term.name for term in terms)} leaves them out: what is "
-        "predicted on them costs nothing"
+        f"{empty} of {total} images are empty, and of them {' + '.join(term.name for term in terms)} learns nothing: "
+        "it is the same whatever is predicted there"
         + (f", and {idle} of {len(shown)} batches give no gradient at all." if idle else "."),
         "Add a loss that sees every image, kerazoo.losses.CrossEntropy() + 0.1 * …, or take empty='penalize'.",
     )
 
 
 def _sees_empty(term: Term, channels: int) -> bool:
-    """Whether the loss of an empty image depends on what is predicted: undecided logits then cost something."""
+    """Whether the loss of an empty image depends on what is predicted: undecided logits cost more than nearly right."""
     if not term.ours:
         return True
     weights = np.ones((1, 4, 4), np.float32) if getattr(term.loss, "needs_weight", None) else None
     empty, undecided = np.zeros((1, 4, 4), np.int32), np.zeros((1, 4, 4, channels), np.float32)
+    right = undecided + np.where(np.arange(channels) > 0, -4, 0 if channels > 1 else -4).astype(np.float32)
     try:
-        value = term.loss(empty, undecided, sample_weight=weights)
+        values = [term.loss(empty, logits, sample_weight=weights) for logits in (undecided, right)]
     except ValueError:  # such as class weights of another number of classes: the check of the loss says so
         return True
-    return float(np.asarray(ops.convert_to_numpy(value)).sum()) > 0
+    costs = [float(np.asarray(ops.convert_to_numpy(value)).sum()) for value in values]
+    return costs[0] > costs[1] + _SAME
