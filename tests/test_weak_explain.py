@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from backend import value_and_gradient
+from backend import SLOW_ON_JAX, value_and_gradient
 from keras import layers, ops
 
 import kerazoo as kz
@@ -180,6 +180,25 @@ def test_first_filters_are_those_of_the_first_convolution(segmenter):
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call(linear())
+
+
+def test_what_the_score_does_not_depend_on_is_refused():
+    image = keras.Input((4, 6, 2))
+    maps = layers.Conv2D(3, 1, name="maps")(image)
+    pooled = layers.GlobalAveragePooling2D()(maps * 0)
+    with pytest.raises(ValueError, match="its gradient is 0 everywhere"):
+        grad_cam(keras.Model(image, layers.Dense(2)(pooled)), IMAGE, layer="maps")
+
+
+@pytest.mark.parametrize("decoder", [pytest.param("segnet", marks=SLOW_ON_JAX)])
+def test_the_coarsest_level_counts_and_not_where_maxima_were(decoder):
+    """SegNet has its encoder give integers after its levels; a gradient by those would be 0, which is refused."""
+    encoder = kz.encoders.VGG(depths=(1, 1, 1, 1, 1), widths=(8, 8, 8, 8, 8))
+    model = kz.segmenter(encoder, decoder, "linear", num_classes=2)
+    kinds = [keras.backend.standardize_dtype(output.dtype) for output in model.get_layer("encoder").outputs]
+    assert "int" in kinds[-1]
+    image = RNG.uniform(0, 255, (32, 32, 3)).astype("float32")
+    assert grad_cam(model, image, region=(0, 0, 16, 16)).shape == (32, 32)
 
 
 @pytest.mark.parametrize("region", [(0, 0, 9, 2), (2, 2, 2, 4), np.zeros((4, 6)), np.ones((3, 3))])

@@ -42,9 +42,9 @@ def grad_cam(
     Args:
         model: Segmenter, classifier, or a model of `cam_alpha` or `cam_beta`; it is neither trained nor changed.
         image: `(H, W, C)` or `(H, W)`, or several of one size, `(B, H, W, C)`; values as in training.
-        layer: Name of a layer that gives `(B, h, w, K)`, such as "s16_b0_add", or the path to it through sub-models,
-            "encoder/s16_b0_add". Of several outputs the last counts. None is the coarsest level of the sub-model
-            "encoder".
+        layer: Name of a layer that gives `(B, h, w, K)`, such as "layer3_1_relu2", or the path to it through
+            sub-models, "encoder/layer3_1_relu2". Of several outputs the last one counts. None is the coarsest level of
+            the sub-model "encoder".
         target: Index of the logit that is explained; of several logits, 0 is the background's. None is the highest of
             the foreground.
         region: Pixels whose mean mask logit is the score: `(H, W)` bool, or a box `(top, left, bottom, right)` in
@@ -56,8 +56,8 @@ def grad_cam(
     Returns: `(H, W)`, or `(B, H, W)` for several images, float32, 0 or above.
 
     Raises:
-        ValueError: there is no such layer in what the score is made of, it gives no maps, or `target` or `region` does
-            not fit.
+        ValueError: there is no such layer in what the score is made of, it gives no maps, the score does not change
+            with them, or `target` or `region` does not fit.
     """
     images = _batch(model, image)
     logits, where = _scored(model, region, images.shape[1:3])
@@ -85,6 +85,11 @@ def grad_cam(
 
     gradient = Gradient(score_of, maps.shape)(maps)
     _forget_gradients(scorer)
+    if not gradient.any():
+        raise ValueError(
+            f"The score does not change with what `layer` {ENCODER if layer is None else layer!r} gives: its gradient "
+            "is 0 everywhere. Take a layer that the score is made of."
+        )
     weights = _plus_plus(maps, gradient) if plus_plus else gradient.mean(axis=(1, 2), keepdims=True)
     cam = _at_image_size(scorer, np.maximum((weights * maps).sum(axis=-1, keepdims=True), 0), images.shape[1:3])
     if normalize:
@@ -316,13 +321,22 @@ def _forget_gradients(model: keras.Model) -> None:
 
 
 def _last(output: Any) -> Tensor:
-    return output[-1] if isinstance(output, (list, tuple)) else output
+    """The coarsest level: encoders of SegNet and DeconvNet give integers after it, where the maxima were."""
+    return output[_position(output)] if isinstance(output, (list, tuple)) else output
 
 
 def _with_last(output: Any, replacement: Tensor) -> Any:
-    """The output of a layer with its last tensor replaced, in the dtype of that."""
+    """The output of a layer with that tensor replaced, in its dtype."""
     replacement = ops.cast(replacement, _last(output).dtype)
-    return [*output[:-1], replacement] if isinstance(output, (list, tuple)) else replacement
+    if not isinstance(output, (list, tuple)):
+        return replacement
+    position = _position(output)
+    return [*output[:position], replacement, *output[position + 1 :]]
+
+
+def _position(outputs: Any) -> int:
+    kinds = [keras.backend.standardize_dtype(output.dtype) for output in outputs]
+    return max(i for i, kind in enumerate(kinds) if "float" in kind)
 
 
 def _numpy(tensor: Any) -> np.ndarray:

@@ -46,7 +46,8 @@ class _Moved(layers.Layer):
         self.shift = self.add_weight(shape=shape, initializer="zeros", name="shift")
 
     def call(self, inputs):
-        self.add_loss(-ops.cast(self.function(inputs + self.shift), "float32"))
+        value = ops.cast(self.function(inputs + self.shift), "float32")
+        self.add_loss(0 * ops.sum(self.shift) - value)  # so that a constant has the gradient 0, and not none
         return inputs
 
     def compute_output_shape(self, inputs_shape):
