@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from source_tree import REPOSITORY
+
+import kerazoo as kz
 
 SCRIPT = REPOSITORY / "benchmarks" / "weak_study.py"
 
@@ -41,6 +44,21 @@ def test_scores_of_masks_worked_by_hand(study):
     assert scores["iou"] == pytest.approx(2 / 6)
     assert (scores["precision"], scores["recall"]) == (0.5, 0.5)
     assert scores["cls_mcc"] == pytest.approx(np.corrcoef([1, 0, 0], [1, 1, 0])[0, 1])
+
+
+def test_the_study_judges_as_the_library_does(study):
+    """Against `kz.weak.evaluate`, for every threshold, with a model that takes what is bright for foreground."""
+    source = kz.data.sources.synthetic(10, empty_fraction=0.5, image_size=(24, 24))
+    image = keras.Input((24, 24, 1))
+    model = keras.Model(image, keras.layers.Conv2D(1, 1)(image))
+    model.set_weights([np.full((1, 1, 1, 1), 0.05, "float32"), np.array([-6.5], "float32")])
+    numbers = dict(study.judge(model, source, source))
+    for using in study.RULES:
+        threshold = 0.5 if using == "half" else kz.weak.choose_threshold(model, source, using=using)
+        expected = kz.weak.evaluate(model, source, threshold=threshold, labels="maps")["metrics"]
+        for score in study.SCORES:
+            assert numbers[f"test_{using}_{score}"] == pytest.approx(expected[score], abs=1e-6), (using, score)
+    assert 0.05 < numbers["test_masks_mcc"] < 1, "a case that tells scores apart"
 
 
 def test_seeds_are_ranges_or_lists(study):
