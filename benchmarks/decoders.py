@@ -3,7 +3,8 @@
     python benchmarks/decoders.py --peer PATH_OF_A_PYTHON_WITH_SMP
 
 Two images, float32, random weights, one logit per pixel; the encoder is a ResNet-18, or what a decoder with switches or
-margins needs. First come our decoders with their defaults and a linear head; then, with `--peer`, each architecture of
+margins needs. First come our decoders with their defaults and a linear head (a hypercolumn where there
+is no decoder); then, with `--peer`, each architecture of
 smp with smp's defaults, ours made of the same arguments (the weights of one fit the other). Every measurement is a
 process of its own, ours on TensorFlow, compiled by `predict_on_batch` and `train_on_batch`, smp's eager PyTorch, as its
 users run them; they take turns, so that a busy machine slows both alike.
@@ -11,7 +12,7 @@ users run them; they take turns, so that a busy machine slows both alike.
 - `gflops`: multiplications and additions of convolutions and matrix products in one forward pass of one image, counted
   for both by PyTorch's `FlopCounterMode`; resizing with aligned corners is a matrix product of ours.
 - `parameters`: trainable ones of the whole model, and of all but the encoder.
-- `inference_ms`, `training_ms`: medians, training with Adam and binary cross-entropy.
+- `inference_ms`, `training_ms`: medians, training with Adam and binary cross-entropy; training only beside smp.
 - `inference_mib`, `training_mib`: highest resident memory of the process from then on, less what it had before the
   first step.
 """
@@ -30,9 +31,10 @@ from typing import Any
 from machine import write
 
 BATCH, SIZE = 2, 512
-ROUNDS, RUNS = 2, 3  # rounds: of those that are compared
+ROUNDS, RUNS = 1, 2
 ENCODER = "resnet18"
 OTHER_ENCODERS = {"deconvnet": "vgg11_bn", "segnet": "vgg11_bn", "unet_original": "unet_contracting"}
+OTHER_HEADS = {"identity": "hypercolumn"}  # a linear one would read the finest level alone
 
 
 def median_ms(step: Callable[[], Any]) -> float:
@@ -73,25 +75,32 @@ def make(name: str) -> Any:
             image_shape=(SIZE, SIZE, 3),
         )
     encoder = OTHER_ENCODERS.get(name, ENCODER)
-    return kz.segmenter(encoder, name, "linear", num_classes=1, image_shape=(SIZE, SIZE, 3))
+    head = OTHER_HEADS.get(name, "linear")
+    return kz.segmenter(encoder, name, head, num_classes=1, image_shape=(SIZE, SIZE, 3))
 
 
-def count(name: str) -> dict[str, float]:
-    """Operations and parameters, on the PyTorch backend."""
+def count(names: list[str]) -> dict[str, dict[str, float]]:
+    """Operations and parameters of each, on the PyTorch backend."""
+    import keras
     import numpy as np
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    model = make(name)
     image = torch.from_numpy(np.zeros((1, SIZE, SIZE, 3), "float32"))
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        model(image, training=False)
-    sizes = {layer.name: sum(int(w.value.numel()) for w in layer.trainable_weights) for layer in model.layers}
-    whole = sum(sizes.values())
-    return {"gflops": counter.get_total_flops() / 1e9, "all": whole / 1e6, "own": (whole - sizes["encoder"]) / 1e6}
+    counted = {}
+    for name in names:
+        model = make(name)
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            model(image, training=False)
+        sizes = {layer.name: sum(int(w.value.numel()) for w in layer.trainable_weights) for layer in model.layers}
+        whole = sum(sizes.values())
+        own = whole - sizes["encoder"]
+        counted[name] = {"gflops": counter.get_total_flops() / 1e9, "all": whole / 1e6, "own": own / 1e6}
+        keras.backend.clear_session()
+    return counted
 
 
-def measure(name: str, threads: int) -> dict[str, float]:
+def measure(name: str, threads: int, *, training: bool) -> dict[str, float | None]:
     """Time and memory, on TensorFlow."""
     import keras
     import numpy as np
@@ -108,16 +117,13 @@ def measure(name: str, threads: int) -> dict[str, float]:
     before = forget_peak()
     inference = median_ms(lambda: model.predict_on_batch(image))
     inference_mib = peak_mib() - before
-    training = median_ms(lambda: model.train_on_batch(image, mask))
-    return {
-        "inference_ms": inference,
-        "training_ms": training,
-        "inference_mib": inference_mib,
-        "training_mib": peak_mib() - before,
-    }
+    values: dict[str, float | None] = {"inference_ms": inference, "inference_mib": inference_mib}
+    values["training_ms"] = median_ms(lambda: model.train_on_batch(image, mask)) if training else None
+    values["training_mib"] = peak_mib() - before if training else None
+    return values
 
 
-def run(*command: str, **environment: str) -> dict[str, float]:
+def run(*command: str, **environment: str) -> dict[str, Any]:
     """What a process prints in its last line."""
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
     if done.returncode:
@@ -125,11 +131,15 @@ def run(*command: str, **environment: str) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def medians(results: list[dict[str, float]]) -> dict[str, float]:
-    return {key: statistics.median(result[key] for result in results) for key in results[0]}
+def medians(results: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        key: None if value is None else statistics.median(result[key] for result in results)
+        for key, value in results[0].items()
+    }
 
 
-def row(what: str, library: str, encoder: str, values: dict[str, float]) -> dict[str, object]:
+def row(what: str, library: str, encoder: str, values: dict[str, Any]) -> dict[str, object]:
+    training = values["training_ms"] is not None
     return {
         "decoder": what,
         "library": library,
@@ -139,8 +149,8 @@ def row(what: str, library: str, encoder: str, values: dict[str, float]) -> dict
         "decoder_parameters_m": f"{values['own']:.2f}",
         "inference_ms": f"{values['inference_ms']:.0f}",
         "inference_mib": f"{values['inference_mib']:.0f}",
-        "training_ms": f"{values['training_ms']:.0f}",
-        "training_mib": f"{values['training_mib']:.0f}",
+        "training_ms": f"{values['training_ms']:.0f}" if training else "",
+        "training_mib": f"{values['training_mib']:.0f}" if training else "",
     }
 
 
@@ -150,29 +160,32 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", nargs="*", help="names, instead of all; writes no file")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
-    parser.add_argument("--count", help=argparse.SUPPRESS)
+    parser.add_argument("--count", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    from kerazoo.pretrained.convert.smp_designs import DESIGNS
+
     if arguments.count or arguments.measure:
-        values = count(arguments.count) if arguments.count else measure(arguments.measure, arguments.threads)
-        print(json.dumps(values))
+        if arguments.count:
+            print(json.dumps(count(arguments.count)))
+        else:
+            print(json.dumps(measure(arguments.measure, arguments.threads, training=arguments.measure in DESIGNS)))
         return
     import kerazoo as kz
-    from kerazoo.pretrained.convert.smp_designs import DESIGNS
 
     threads, own = str(arguments.threads), (sys.executable, __file__)
     peer = (arguments.peer, str(Path(__file__).parent / "peers" / "smp_decoders.py")) if arguments.peer else ()
+    names = [*kz.decoders.DECODERS, *(DESIGNS if peer else ())]
+    names = [name for name in names if not arguments.only or name in arguments.only]
+    counts = run(*own, "--count", *names, KERAS_BACKEND="torch")
     rows = []
-    for name in [*kz.decoders.DECODERS, *(DESIGNS if peer else ())]:
-        if arguments.only and name not in arguments.only:
-            continue
-        counted = run(*own, "--count", name, KERAS_BACKEND="torch")
+    for name in names:
         ours, theirs = [], []
-        for _ in range(ROUNDS if name in DESIGNS else 1):
+        for _ in range(ROUNDS):
             ours.append(run(*own, "--measure", name, "--threads", threads, KERAS_BACKEND="tensorflow"))
             if name in DESIGNS:
                 theirs.append(run(*peer, name, threads))
         encoder = OTHER_ENCODERS.get(name, ENCODER)
-        new = [row(name, "kerazoo", encoder, counted | medians(ours))]
+        new = [row(name, "kerazoo", encoder, counts[name] | medians(ours))]
         if theirs:
             new.append(row(name, "smp", encoder, medians(theirs)))
         for line in new:

@@ -280,6 +280,26 @@ def _measured(row: dict[str, str], *others: dict[str, str]) -> tuple[str, ...]:
     return (*lists, *("yes" if answer else "**no**" for answer in holds))
 
 
+def decoder_cost(library: str) -> str:
+    """Table of benchmarks/results/decoders.csv: our decoders alone, or with `library` each beside that one's."""
+    with (REPOSITORY / "benchmarks" / "results" / "decoders.csv").open(newline="") as file:
+        records = list(csv.DictReader(file))
+    theirs = {row["decoder"]: row for row in records if row["library"] == "smp"}
+    rows = []
+    for row in records:
+        other = theirs.get(row["decoder"])
+        if row["library"] != "kerazoo" or (other is not None) != (library == "smp"):
+            continue
+        keys = ["gflops", "decoder_parameters_m", "inference_ms", "inference_mib"]
+        keys += ["training_ms", "training_mib"] if other else []
+        cells = [f"{row[key]} / {other[key]}" if other else row[key] for key in keys]
+        rows.append((f"`{row['decoder']}`", *([] if other else [row["encoder"]]), *cells))
+    heads = ["GFLOPs", "decoder, M parameters", "inference, ms", "inference, MiB"]
+    if library == "smp":
+        return _table(("ours / smp's", *heads, "training step, ms", "training, MiB"), rows)
+    return _table(("decoder", "encoder", *heads), rows)
+
+
 def _fields(section: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """Rows of a section of the recipe, and of the sections inside it."""
     from kerazoo.training.recipe import Part
@@ -338,6 +358,8 @@ TABLES = {
     "peers_of_empty_images": peers_of_empty_images,
     "encoder_support": encoder_support,
     "decoder_support": decoder_support,
+    "decoder_cost": lambda: decoder_cost("kerazoo"),
+    "decoder_cost_beside_smp": lambda: decoder_cost("smp"),
     "weights": weights,
     **{
         f"weak_study_{data}_{split}": lambda data=data, split=split: weak_study(data, split)

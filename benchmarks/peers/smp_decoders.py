@@ -24,7 +24,7 @@ if not hasattr(torch.ops.torchvision, "nms"):
         library.define(f"{operator}(Tensor x) -> Tensor")
 import segmentation_models_pytorch as smp  # noqa: E402
 
-BATCH, SIZE, RUNS = 2, 512, 3
+BATCH, SIZE, RUNS = 2, 512, 2
 
 
 def median_ms(step):
