@@ -66,6 +66,8 @@ def in_cache(cache):
 def fetch_elsewhere(server, **environment):
     """Fetch in another process from `server` as the mirror; the process prints the path of the file."""
     code = (
+        "import signal\n"  # which whoever runs the tests in the background may have had ignored
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from kerazoo.pretrained import download, record\n"
         f"print(download.fetch(record.Record(name='tiny.test', url='https://x/{FILE}', **{FACTS})))"
     )
@@ -330,7 +332,7 @@ def test_a_process_that_is_stopped_stands_in_nobodys_way(how, server, cache):
     stopped = fetch_elsewhere(server)
     assert server.halfway.wait(60)
     stopped.send_signal(how)
-    stopped.communicate()
+    stopped.communicate(timeout=60)
     server.gate.set()
     assert stopped.returncode
     left_over = any((cache / "tiny.test").glob("partial-*"))
