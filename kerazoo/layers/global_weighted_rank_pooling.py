@@ -64,5 +64,6 @@ class GlobalWeightedRankPooling2D(keras.layers.Layer):
 def pixels_last(maps: Tensor) -> Tensor:
     """`(B, C, H * W)`."""
     height, width, channels = maps.shape[1:]
-    pixels = -1 if None in (height, width) else height * width
-    return ops.transpose(ops.reshape(maps, (-1, pixels, channels)), (0, 2, 1))
+    known = None not in (height, width)
+    shape = (-1, height * width, channels) if known else (ops.shape(maps)[0], -1, channels)
+    return ops.transpose(ops.reshape(maps, shape), (0, 2, 1))
