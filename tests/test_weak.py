@@ -1,5 +1,7 @@
 """Segmentation from labels: what CAM-α and CAM-β compute, poolings, maps, thresholds and pseudo-masks."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -309,6 +311,29 @@ def test_masks_from_maps():
     assert mask_of(maps, 0.5, np.array([False, True])).tolist() == [[2, 2, 0], [0, 0, 0]]
     assert mask_of(maps, 0.5, np.array([False, False])).sum() == 0
     assert mask_of(maps, 0.95, np.array([True, False])).tolist() == [[1, 0, 0], [0, 0, 0]], "known to be there"
+    maps[0, 0, 0] = 0.65
+    assert mask_of(maps, 0.68, np.array([True, True])).tolist() == [[1, 2, 0], [0, 0, 0]], "where class 2 is higher"
+
+
+@pytest.mark.parametrize("use", [choose_threshold, functools.partial(pseudo_masks, threshold=0.5)])
+def test_a_model_of_other_classes_is_refused(finder, use):
+    reader = NoMasks()
+    reader.num_classes, reader.class_names = 1, ("square",)
+    reader.facts = Facts(reader.facts.labels[:, 1:], reader.facts.shapes)
+    with pytest.raises(ValueError, match=r"gives 2 maps, and `source` has num_classes=1, \('square',\)"):
+        use(finder, Source(reader))
+
+
+def test_files_that_would_lose_something_are_refused(finder, tmp_path):
+    reader = NoMasks()
+    reader.ids[:2] = "a", "a_mask"
+    with pytest.raises(ValueError, match="Two files would get the same name"):
+        pseudo_masks(finder, Source(reader), threshold=0.5, to=tmp_path / "names")
+    for dtype in ("int16", "float32"):
+        reader = NoMasks()
+        reader.image = lambda index, reader=reader, dtype=dtype: reader.images[index].astype(dtype)
+        with pytest.raises(ValueError, match=f"'image-0' is {dtype} with 1 channels"):
+            pseudo_masks(finder, Source(reader), threshold=0.5, to=tmp_path / dtype)
 
 
 @pytest.mark.parametrize(

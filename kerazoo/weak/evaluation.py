@@ -12,7 +12,7 @@ from kerazoo.data import Source
 from kerazoo.metrics import MCC, Accuracy, Dice, IoU, Precision, Recall
 from kerazoo.report import html, plots
 from kerazoo.report.figures import MAX_ROWS
-from kerazoo.weak.maps import class_maps
+from kerazoo.weak.maps import check_classes, class_maps
 from kerazoo.weak.pseudo_masks import mask_of
 from kerazoo.weak.thresholds import Threshold
 
@@ -61,10 +61,12 @@ def evaluate(
         "iou", "dice", "precision" and "recall" of pixels, and the same with "cls_" before it of images.
 
     Raises:
-        ValueError: the source has no masks, or an argument is unknown or does not fit the model.
+        ValueError: the source has no masks or other classes than the model, or an argument is unknown or does not fit
+            the model.
     """
     if not source.has_masks:
         raise ValueError("`source` has image labels alone, and pixels are compared with masks. Give one that has them.")
+    check_classes(model, source)
     if labels not in ("model", "maps"):
         raise ValueError(f"`labels` must be 'model' or 'maps', received {labels!r}.")
     if not 1 <= pictures <= MAX_ROWS:

@@ -8,10 +8,11 @@ import keras
 import numpy as np
 from keras import layers
 
+from kerazoo.data import Source
 from kerazoo.inference.prediction import undecided
 from kerazoo.layers import Resize
 from kerazoo.types import Tensor
-from kerazoo.weak.cam import label_output, segmenter_of
+from kerazoo.weak.cam import label_output, mask_output, segmenter_of
 
 NORMALIZATIONS = ("minmax", "sigmoid", "softmax", None)
 
@@ -91,6 +92,21 @@ def normalized(logits: np.ndarray, how: str | None) -> np.ndarray:
         shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
         return shares / shares.sum(axis=-1, keepdims=True)
     return logits
+
+
+def check_classes(model: keras.Model, source: Source) -> None:
+    """What maps are taken for depends on how many there are.
+
+    Raises:
+        ValueError: a model does not give one map per class of a source.
+    """
+    maps = mask_output(segmenter_of(model)).shape[-1]
+    if maps != source.num_classes:
+        raise ValueError(
+            f"{model.name!r} gives {maps} maps, and `source` has num_classes={source.num_classes}, "
+            f"{source.class_names}. Build the segmenter with num_classes={source.num_classes}, or the source with "
+            f"num_classes={maps}."
+        )
 
 
 def _as_they_are(logits: Tensor) -> Tensor:

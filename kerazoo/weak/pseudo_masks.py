@@ -14,10 +14,11 @@ from PIL import Image
 
 from kerazoo.data import Source
 from kerazoo.data.source import Facts
-from kerazoo.weak.maps import class_maps
+from kerazoo.weak.maps import check_classes, class_maps
 from kerazoo.weak.thresholds import Threshold
 
 STAMP = "pseudo_masks.json"
+IMAGE, MASK = ".png", "_mask.png"  # ends of file names
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,7 +125,8 @@ def pseudo_masks(
     Returns: a source of the same images, ids and groups with these masks.
 
     Raises:
-        ValueError: an argument is unknown, the threshold is not in [0, 1], or image names clash as file names.
+        ValueError: an argument is unknown, the threshold is not in [0, 1], the model has other classes than the source,
+            or with `to` the names of two files clash or a PNG does not hold an image.
         FileExistsError: `to` has files in it.
     """
     if labels not in ("given", "predicted"):
@@ -133,14 +135,16 @@ def pseudo_masks(
         threshold = Threshold(value=float(threshold), normalize="sigmoid", using="argument")
     if not 0 <= threshold.value <= 1:
         raise ValueError(f"`threshold` must be in [0, 1], received {threshold.value}.")
+    check_classes(model, source)
     options = {**threshold.options, **options}
     made = {"threshold": threshold.to_dict(), "labels": labels, "refined": refine is not None, "options": options}
     directory = None if to is None else _Directory(Path(to), source)
-    shown, masks, found = source.labels, [], np.zeros((len(source), source.num_classes), bool)
+    shown, masks = source.labels if labels == "given" else None, []
+    found = np.zeros((len(source), source.num_classes), bool)
     maps = class_maps(model, source, normalize=threshold.normalize, batch_size=batch_size, **options)
     for index, one in enumerate(maps):
         foreground = one.maps if source.num_classes == 1 else one.maps[..., 1:]
-        there = None if labels == "predicted" else shown[index] if source.num_classes == 1 else shown[index, 1:]
+        there = None if shown is None else shown[index] if source.num_classes == 1 else shown[index, 1:]
         mask = mask_of(foreground, threshold.value, there)
         if refine is not None:
             mask = refine(source.image(index), foreground, mask).astype(np.uint8)
@@ -169,10 +173,11 @@ def mask_of(maps: np.ndarray, threshold: float, shown: np.ndarray | None = None)
     if shown is not None:
         maps = np.where(shown, maps, -np.inf)
     above = maps > threshold
+    best = np.where(above, maps, -np.inf)
     if shown is not None:
         for k in np.flatnonzero(shown & ~above.any(axis=(0, 1))):
-            above[..., k] = maps[..., k] >= maps[..., k].max()
-    best = np.where(above, maps, -np.inf)
+            peak = maps[..., k] >= maps[..., k].max()
+            above[peak, k], best[peak, k] = True, np.inf  # also where another class is higher
     return np.where(above.any(axis=-1), 1 + best.argmax(axis=-1), 0).astype(np.uint8)
 
 
@@ -184,23 +189,24 @@ class _Directory:
             raise FileExistsError(f"{path} has files in it. Write the pseudo-masks to a new directory.")
         self.path, self.source = path, source
         self.names = [re.sub(r"[^\w.-]+", "_", name) for name in source.ids]
-        if len(set(self.names)) < len(self.names):
+        if len({name + end for name in self.names for end in (IMAGE, MASK)}) < 2 * len(self.names):
             raise ValueError(
-                "Two images would get the same file name, because only letters, digits, '.', '_' and '-' "
-                "of their ids are kept. Rename the images, or leave `to` out."
+                "Two files would get the same name: images end in '.png' and masks in '_mask.png', and of their ids "
+                "only letters, digits, '.', '_' and '-' are kept. Rename the images, or leave `to` out."
             )
         path.mkdir(parents=True, exist_ok=True)
 
     def write(self, index: int, mask: np.ndarray) -> None:
         image = self.source.image(index)
-        if image.dtype.kind == "f" or image.shape[-1] not in (1, 3):
+        if (image.dtype.name, image.shape[-1]) not in (("uint8", 1), ("uint8", 3), ("uint16", 1)):
             raise ValueError(
-                f"Image {self.source.id(index)!r} is {image.dtype} with {image.shape[-1]} channels, which a PNG does "
-                "not hold without loss. Leave `to` out: the source that is returned can be trained on."
+                f"Image {self.source.id(index)!r} is {image.dtype} with {image.shape[-1]} channels; files of "
+                "pseudo-masks hold uint8 with 1 or 3 channels, or uint16 with 1. Leave `to` out: the source that is "
+                "returned can be trained on."
             )
         name = self.path / self.names[index]
-        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(f"{name}.png")
-        Image.fromarray(mask).save(f"{name}_mask.png")
+        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(f"{name}{IMAGE}")
+        Image.fromarray(mask).save(f"{name}{MASK}")
 
     def stamp(self, made: dict[str, Any]) -> None:
         text = json.dumps({**made, "classes": list(self.source.class_names)}, indent=2)

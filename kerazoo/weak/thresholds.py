@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from kerazoo.data import Source
-from kerazoo.weak.maps import class_maps
+from kerazoo.weak.maps import check_classes, class_maps
 
 USING = ("image_labels", "maximum", "masks")
 _BINS = 1000  # thresholds that masks are compared at
@@ -71,11 +71,12 @@ def choose_threshold(
     Returns: the threshold; `float(threshold)` is its value. Of thresholds that are equally good, the one in the middle.
 
     Raises:
-        ValueError: an argument is unknown, or the labels (or masks) are all the same, so that no threshold is better
-            than another.
+        ValueError: an argument is unknown, the model has other classes than the source, or the labels (or masks) are
+            all the same, so that no threshold is better than another.
     """
     if using not in USING:
         raise ValueError(f"`using` must be one of {USING}, received {using!r}.")
+    check_classes(model, source)
     if using == "maximum":
         if not 0 < fraction < 1:
             raise ValueError(f"`fraction` of the maximum must be between 0 and 1, received {fraction}.")
