@@ -113,8 +113,10 @@ def test_any_segmenter_will_do():
         block=kz.encoders.resnet.basic_block, depths=(1, 1), widths=(8, 8), expansion=1, stem_width=8
     )
     model = kz.segmenter(resnet, kz.decoders.UNet(widths=(8, 8, 8)), "mlf", num_classes=3, label_head=True)
+    mask_only = keras.Model(model.input, model.output["mask"])
     for build in (cam_alpha, cam_beta):
         weak = build(model)
+        assert [id(w) for w in weak.weights] == [id(w) for w in mask_only.weights], "without the label head"
         assert weak.predict_on_batch(IMAGES).shape == (3, 3)
         (out, *_) = class_maps(weak, IMAGES[:1])
         assert out.maps.shape == (16, 24, 3)

@@ -46,9 +46,10 @@ class GaussianSmooth(keras.layers.Layer):
         if not sigma > 0:
             raise ValueError(f"GaussianSmooth's `sigma` is in pixels and must be above 0, received {sigma}.")
         self.sigma = float(sigma)
-        self.size = 2 * int(np.ceil(3 * sigma)) + 1 if size is None else size
-        if self.size < 1 or self.size != int(self.size):
+        size = 2 * int(np.ceil(3 * sigma)) + 1 if size is None else size
+        if size < 1 or size != int(size):
             raise ValueError(f"GaussianSmooth's `size` must be a whole number of at least 1, received {size}.")
+        self.size = int(size)
         if border not in BORDERS:
             raise ValueError(f"GaussianSmooth's `border` must be one of {BORDERS}, received {border!r}.")
         self.border = border

@@ -27,7 +27,8 @@ CLASSIFIER = "h_logits"
 def cam_beta(model: keras.Model, *, pooling: Any = "gmp", name: str = "cam_beta") -> keras.Model:
     """A classifier of images whose pooled logits are those of a segmenter: CAM-β.
 
-    It shares the weights of `model`, in the same order, and has no others: whatever trains one trains the other.
+    It shares the weights of `model`, in the same order, and has no others: whatever trains one trains the other. Only
+    those of a label head or of auxiliary heads, which no mask is made of, are left out.
 
     ```python
     segmenter = kz.segmenter("convmixer_256_20", "patch", "smooth", num_classes=2)
@@ -54,7 +55,7 @@ def cam_beta(model: keras.Model, *, pooling: Any = "gmp", name: str = "cam_beta"
 def cam_alpha(model: keras.Model, *, pooling: Any = "gmp", name: str = "cam_alpha") -> keras.Model:
     """A classifier of images that pools the features of a segmenter and then classifies them: CAM-α.
 
-    It shares the weights of `model`, in the same order. What the head does after its last convolution, such as
+    It shares the weights of `model` as `cam_beta` does. What the head does after its last convolution, such as
     smoothing, is in the maps and not in the label: the original has a `linear` head.
 
     Args:
