@@ -91,10 +91,11 @@ def encoder_for(decoder):
     return TINY_VGG if getattr(kz.decoders.DECODERS[decoder], "switches", False) else TINY
 
 
-def test_every_combination_of_parts_builds_with_unique_names():
+@pytest.mark.parametrize("heads", [["mlf"], pytest.param(kz.heads.list(), marks=pytest.mark.slow)], ids=["mlf", "all"])
+def test_every_combination_of_parts_builds_with_unique_names(heads):
     for decoder in kz.decoders.list():
         part = kz.decoders.create(decoder, **kz.testing.TINY.get(("decoder", decoder), {}))
-        for head in kz.heads.list():
+        for head in heads:
             if decoder == "identity" and head in ("linear", "smooth"):
                 continue  # refused, as these heads read the finest level alone: see tests/test_gradients.py
             model = kz.segmenter(encoder_for(decoder), part, head, num_classes=2)
@@ -140,6 +141,7 @@ def test_mlf_stages_can_be_switched_off():
     assert parameters(before=False, convolutions=0, after=False) == plain.count_params()
 
 
+@pytest.mark.slow
 def test_dilated_encoder_under_every_decoder():
     for decoder in kz.decoders.list():
         if encoder_for(decoder) is not TINY:

@@ -17,14 +17,18 @@ PACKAGE = Path(kz.__file__).parent
 # tests/test_encoders_applications.py has something on every family in the default suite.
 DEFAULT_ENCODERS = {"resnet18", "mobilenetv2", "mobilenetv3_small"}
 
-# JAX compiles a model anew for every size: by default it trains each decoder and computes in 16 bits there. The other
-# checks of decoders say of JAX what tests/test_matrix.py says too, and are slow.
-DEFAULT_ON_JAX = {testing.check_decoder_names, testing.check_decoder_precision}
+# TensorFlow and JAX compile a model anew for every size: by default each decoder trains and computes in 16 bits there,
+# and is read back on TensorFlow. The checks of sizes and levels run by default on PyTorch, which compiles nothing; on
+# the others they say what tests/test_matrix.py says too, and are slow.
+DECODER_CHECKS = {
+    "jax": {testing.check_decoder_names, testing.check_decoder_precision},
+    "tensorflow": {testing.check_decoder_names, testing.check_decoder_precision, testing.check_decoder_reload},
+}
 
 
 def is_slow(case):
-    if case.kind == "decoder" and keras.backend.backend() == "jax":
-        return case.check not in DEFAULT_ON_JAX
+    if case.kind == "decoder" and keras.backend.backend() in DECODER_CHECKS:
+        return case.check not in DECODER_CHECKS[keras.backend.backend()]
     return case.kind == "encoder" and case.name not in DEFAULT_ENCODERS
 
 
