@@ -15,20 +15,26 @@ PACKAGE = Path(kz.__file__).parent
 
 # Every check of an encoder builds it anew, which takes seconds; `make test-all` checks the other encoders, and
 # tests/test_encoders_applications.py has something on every family in the default suite.
-DEFAULT_ENCODERS = {"resnet18", "mobilenetv2", "mobilenetv3_small"}
+DEFAULT_ENCODERS = {"resnet18"} if keras.backend.backend() == "jax" else {"resnet18", "mobilenetv3_small"}
 
-# TensorFlow and JAX compile a model anew for every size: by default each decoder trains and computes in 16 bits there,
-# and is read back on TensorFlow. The checks of sizes and levels run by default on PyTorch, which compiles nothing; on
-# the others they say what tests/test_matrix.py says too, and are slow.
+# TensorFlow and JAX compile a model anew for every size. By default decoders compute in 16 bits on both, and train and
+# are read back on TensorFlow; on JAX those train that have layers of their own. The checks of sizes and levels run by
+# default on PyTorch, which compiles nothing: of the others they say what tests/test_matrix.py says too, and are slow.
+# So are the batches of metrics on JAX, because of tests/test_metrics_properties.py.
 DECODER_CHECKS = {
-    "jax": {testing.check_decoder_names, testing.check_decoder_precision},
+    "jax": {testing.check_decoder_precision},
     "tensorflow": {testing.check_decoder_names, testing.check_decoder_precision, testing.check_decoder_reload},
 }
+TRAINED_ON_JAX = {"bifpn", "fapn", "pyramid_attention", "segnet", "unet"}
 
 
 def is_slow(case):
-    if case.kind == "decoder" and keras.backend.backend() in DECODER_CHECKS:
-        return case.check not in DECODER_CHECKS[keras.backend.backend()]
+    backend = keras.backend.backend()
+    if case.kind == "decoder" and backend in DECODER_CHECKS:
+        trained = case.check is testing.check_decoder_names and case.name in TRAINED_ON_JAX
+        return case.check not in DECODER_CHECKS[backend] and not trained
+    if case.kind == "metric" and backend == "jax":
+        return case.check.__name__ == "check_metric_batches"
     return case.kind == "encoder" and case.name not in DEFAULT_ENCODERS
 
 

@@ -24,6 +24,7 @@ def test_outputs_are_stripped(path):
     assert [cell.source for cell in cells if cell.outputs or cell.execution_count] == []
 
 
+@pytest.mark.slow  # the quick start of the README, which tests/test_docs.py runs, in cells
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, tmp_path, monkeypatch):
     """In a kernel of its own, as a newcomer runs it; every cell must end without error or warning on stderr."""
