@@ -17,21 +17,22 @@ PACKAGE = Path(kz.__file__).parent
 # tests/test_encoders_applications.py has something on every family in the default suite.
 DEFAULT_ENCODERS = {"resnet18"} if keras.backend.backend() == "jax" else {"resnet18", "mobilenetv3_small"}
 
-# TensorFlow and JAX compile a model anew for every size. By default decoders compute in 16 bits on both, and train and
-# are read back on TensorFlow; on JAX those train that have layers of their own. The checks of sizes and levels run by
-# default on PyTorch, which compiles nothing: of the others they say what tests/test_matrix.py says too, and are slow.
-# So are the batches of metrics on JAX, because of tests/test_metrics_properties.py.
+# Every check of decoders runs by default on one backend at least, and on the others in the slow tests, where
+# tests/test_matrix.py says much of it again: TensorFlow trains and reads back, PyTorch, which compiles nothing, tries
+# many sizes, all compute in 16 bits, and layers of their own are trained everywhere. So are the batches of metrics slow
+# on JAX, because of tests/test_metrics_properties.py.
 DECODER_CHECKS = {
     "jax": {testing.check_decoder_precision},
     "tensorflow": {testing.check_decoder_names, testing.check_decoder_precision, testing.check_decoder_reload},
+    "torch": {testing.check_decoder_levels, testing.check_decoder_subsets, testing.check_decoder_precision},
 }
-TRAINED_ON_JAX = {"bifpn", "fapn", "pyramid_attention", "segnet", "unet"}
+TRAINED_EVERYWHERE = {"bifpn", "fapn", "pyramid_attention", "segnet", "unet"}
 
 
 def is_slow(case):
     backend = keras.backend.backend()
-    if case.kind == "decoder" and backend in DECODER_CHECKS:
-        trained = case.check is testing.check_decoder_names and case.name in TRAINED_ON_JAX
+    if case.kind == "decoder":
+        trained = case.check is testing.check_decoder_names and case.name in TRAINED_EVERYWHERE
         return case.check not in DECODER_CHECKS[backend] and not trained
     if case.kind == "metric" and backend == "jax":
         return case.check.__name__ == "check_metric_batches"
