@@ -6,35 +6,14 @@ Prints JSON with what `benchmarks/decoders.py` describes. Float32, eager, as its
 """
 
 import json
-import statistics
 import sys
-import time
 from pathlib import Path
 
 import torch
+from smp_unet import median_seconds, smp  # which also names the operators that torchvision asks for
 from torch.utils.flop_counter import FlopCounterMode
 
-# torchvision describes its compiled operators on import, and a CPU-only PyTorch has none of them. These models need
-# none either: name them, so that the description finds something.
-OPERATORS = ("nms", "qnms", "deform_conv2d", "roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool")
-OPERATORS += tuple(f"_{name}_backward" for name in OPERATORS)
-if not hasattr(torch.ops.torchvision, "nms"):
-    library = torch.library.Library("torchvision", "DEF")
-    for operator in OPERATORS:
-        library.define(f"{operator}(Tensor x) -> Tensor")
-import segmentation_models_pytorch as smp  # noqa: E402
-
 BATCH, SIZE, RUNS = 2, 512, 2
-
-
-def median_ms(step):
-    step()
-    seconds = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
-    return 1000 * statistics.median(seconds)
 
 
 def forget_peak():
@@ -72,10 +51,10 @@ def main():
             model(image)
 
     model.eval()
-    inference = median_ms(infer)
+    inference = 1000 * median_seconds(infer, RUNS)
     inference_mib = peak_mib() - before
     model.train()
-    training = median_ms(train)
+    training = 1000 * median_seconds(train, RUNS)
     training_mib = peak_mib() - before
     model.eval()
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
