@@ -26,7 +26,7 @@ help:
 	@echo "make demo         create .venv, install, train and report on synthetic images (91 s of CPU time, once installed)"
 	@echo "make test         the default test suite on TensorFlow, then the backend-neutral tests on: $(BACKENDS)"
 	@echo "make test-all     the same with the slow tests"
-	@echo "make check        ruff (lint and format) and pyright"
+	@echo "make check        ruff (lint and format), import-linter and pyright"
 	@echo "make format       let ruff repair what it can"
 	@echo "make bench        run the benchmarks, results in benchmarks/results"
 	@echo "make docs-tables  regenerate the tables of README.md and docs/ from the registries"
@@ -68,6 +68,7 @@ test-all: $(INSTALLED)
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/pyright --project pyproject.toml
 
 format: $(VENV)/.installed

@@ -20,7 +20,7 @@ import numpy as np
 from machine import write
 
 import kerazoo as kz
-from kerazoo.data.sampling import Draw, Order, audit_order, strata
+from kerazoo.data.batches.sampling import Draw, Order, audit_order, strata
 from kerazoo.data.shards import FORMAT, RECORDS, ROW, SOURCE, join, save, shard_name
 
 SHARD, SLICES = 256, 40

@@ -1,6 +1,6 @@
 """Images per second and core that each source feeds, as files and prepared, beside a PyTorch DataLoader.
 
-The data are written with the libraries of their formats: `folder` grey JPEG of 1024×1024 with PNG masks; `siim` DICOM
+The data are written with the libraries of their formats: `folder` gray JPEG of 1024×1024 with PNG masks; `siim` DICOM
 of 1024×1024, JPEG-compressed as the archive's, with run lengths; `coco` JPEG of 480×640 with polygons; `lits` NIfTI
 slices of 512×512; `synthetic` 512×512, drawn. Each reader decodes image and mask, resizes them (bilinear, nearest), and
 makes batches of 16. The PyTorch ones read the same files with Pillow, pydicom, pycocotools and nibabel, as usual, and
@@ -101,8 +101,8 @@ def coco(root: Path, count: int) -> tuple[kz.data.Source, Item]:
         )
         draw = ImageDraw.Draw(texture)
         for _ in range(int(rng.integers(0, 9))):
-            centre, turn = rng.uniform((60, 60), (580, 420)), np.sort(rng.uniform(0, 2 * np.pi, 24))
-            outline = centre + rng.uniform(15, 60, (24, 1)) * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+            center, turn = rng.uniform((60, 60), (580, 420)), np.sort(rng.uniform(0, 2 * np.pi, 24))
+            outline = center + rng.uniform(15, 60, (24, 1)) * np.stack([np.cos(turn), np.sin(turn)], axis=1)
             draw.polygon([tuple(point) for point in outline], fill=(250, 250, 250))
             low, high = outline.min(axis=0), outline.max(axis=0)
             annotations.append(

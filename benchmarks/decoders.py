@@ -61,7 +61,7 @@ def peak_mib() -> float:
 def make(name: str) -> Any:
     """Our model: of a decoder's name, or of the name of a class of smp."""
     import kerazoo as kz
-    from kerazoo.pretrained.convert.smp_designs import DESIGNS
+    from kerazoo.convert.smp_designs import DESIGNS
 
     if name in DESIGNS:
         design = DESIGNS[name]()
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--count", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    from kerazoo.pretrained.convert.smp_designs import DESIGNS
+    from kerazoo.convert.smp_designs import DESIGNS
 
     if arguments.count or arguments.measure:
         if arguments.count:

@@ -31,8 +31,8 @@ def make_files(folder: Path) -> None:
     from safetensors.numpy import save_file
 
     import kerazoo as kz
+    from kerazoo.checkpoints import tensors
     from kerazoo.encoders import ENCODERS
-    from kerazoo.pretrained import tensors
 
     shapes = tensors.places(kz.encoders.create("resnet50"), ENCODERS["resnet50"].module_of)
     shapes |= {"fc.weight": (1000, 2048), "fc.bias": (1000,)}

@@ -1,6 +1,6 @@
 """Images per second that the pipeline feeds from a folder, beside what ResNet18-UNet at 128×128 consumes.
 
-Without --root it writes a folder of its own: grey JPEG of 256×256 with PNG masks beside them. The aim: the pipeline,
+Without --root it writes a folder of its own: gray JPEG of 256×256 with PNG masks beside them. The aim: the pipeline,
 decoding every image each epoch, feeds at least 5 times what training consumes on the same machine.
 
     python benchmarks/pipeline.py [--root DIRECTORY] [--images N]

@@ -57,9 +57,9 @@ class Small:
         batches = pipeline(self.source, image_size=(self.size, self.size), batch_size=len(self.source), channels=1)
         images, masks = next(iter(batches.as_numpy_iterator()))
         if self.standardize:
-            centred = images - images.mean(axis=(1, 2, 3), keepdims=True, dtype="float32")
-            spread = np.maximum(centred.std(axis=(1, 2, 3), keepdims=True), 1)
-            images = np.clip(128 + 40 * centred / spread, 0, 255).astype(np.uint8)
+            centered = images - images.mean(axis=(1, 2, 3), keepdims=True, dtype="float32")
+            spread = np.maximum(centered.std(axis=(1, 2, 3), keepdims=True), 1)
+            images = np.clip(128 + 40 * centered / spread, 0, 255).astype(np.uint8)
         return images, masks.astype(np.uint8)
 
     @property

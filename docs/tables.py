@@ -149,7 +149,7 @@ def _read(file: str) -> list[dict[str, str]]:
 
 def weights() -> str:
     """Table of the catalog of pretrained weights: one line per file, the default of an encoder in bold."""
-    from kerazoo.pretrained import catalog
+    from kerazoo.checkpoints import catalog
 
     rows = []
     for record in catalog.records():
@@ -347,7 +347,7 @@ TABLES = {
         for package in ("encoders", "decoders", "heads", "losses", "metrics", "optimizers")
     },
     "sources": lambda: functions("kerazoo.data.sources", "SOURCES"),
-    "augmentations": lambda: functions("kerazoo.data.augment", "AUGMENTATIONS"),
+    "augmentations": lambda: functions("kerazoo.data.batches.augment", "AUGMENTATIONS"),
     "commands": commands,
     "recipe": recipe,
     "losses_at_one_percent": losses_at_one_percent,

@@ -9,7 +9,9 @@ __version__ = "0.1.0"
 _SUBPACKAGES = (
     "data",
     "decoders",
+    "doctor",
     "encoders",
+    "explain",
     "export",
     "heads",
     "inference",
@@ -26,7 +28,6 @@ _SUBPACKAGES = (
 )
 _OBJECTS = {
     "classifier": "kerazoo.compose",
-    "doctor": "kerazoo.training.doctor",
     "segmenter": "kerazoo.compose",
     "freeze": "kerazoo.transfer",
     "unfreeze": "kerazoo.transfer",
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
     from kerazoo import (
         data,
         decoders,
+        doctor,
         encoders,
+        explain,
         export,
         heads,
         inference,
@@ -55,7 +58,6 @@ if TYPE_CHECKING:
         weak,
     )
     from kerazoo.compose import classifier, segmenter
-    from kerazoo.training.doctor import doctor
     from kerazoo.transfer import freeze, trainable_table, unfreeze
 
 

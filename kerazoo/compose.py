@@ -46,7 +46,7 @@ def segmenter(
     Args:
         encoder: Name of `kerazoo.encoders.list()`, a part of that registry, or any model with `pyramid_outputs`
             (KerasHub) or `pyramid_level_inputs` (KerasCV), which comes with its own weights and gets the images as they
-            are: normalise them before, or put a layer in front of the backbone.
+            are: normalize them before, or put a layer in front of the backbone.
         decoder: Name of `kerazoo.decoders.list()`, or a part, such as `kerazoo.decoders.UNet(skip="concat")`. If it has
             `switches`, the encoder's `with_switches` is asked for them; if it has a `margin`, images are mirrored by so
             many pixels on each side first.
@@ -57,8 +57,8 @@ def segmenter(
         weights: Weights of the encoder: None for random ones, "imagenet" or another name of the catalog ("tv_in1k",
             "resnet50.tv_in1k"), or the path of a file; as in `kerazoo.encoders.create`.
         image_shape: `(height, width, channels)`; height and width None accept every size.
-        preprocessing: True takes raw images in [0, 255] (uint8 or float) and normalises them as the encoder wants;
-            False takes images that are normalised already. Has no effect on encoders with `pyramid_outputs`.
+        preprocessing: True takes raw images in [0, 255] (uint8 or float) and normalizes them as the encoder wants;
+            False takes images that are normalized already. Has no effect on encoders with `pyramid_outputs`.
         output_stride: Stride of the encoder's coarsest level; None takes what the decoder declares.
         depth: Number of encoder levels; None takes what the decoder declares.
         label_head: Whether to classify the image as well, by global average pooling of the coarsest level: the outputs

@@ -119,7 +119,7 @@ def _static_shapes(y_true: Tensor, y_pred: Tensor, reader: str) -> tuple[tuple, 
     for true_size, logits_size in zip(truth[: len(logits) - 1], logits[:-1], strict=True):
         if None not in (true_size, logits_size) and true_size != logits_size:
             raise ValueError(
-                f"{reader} needs a mask as large as the logits, {received} Resize the mask with nearest neighbours, "
+                f"{reader} needs a mask as large as the logits, {received} Resize the mask with nearest neighbors, "
                 "or the logits to the size of the mask."
             )
     return truth, logits

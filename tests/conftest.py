@@ -46,9 +46,9 @@ def pytest_configure(config):
         if config.getoption(f"--record-{kind}") and not hasattr(
             config, "workerinput"
         ):  # xdist's workers report to here
-            from record import Recorder
+            from support.record import Recorder
 
-            record = importlib.import_module(f"{kind.removesuffix('s')}_record").RECORD
+            record = importlib.import_module(f"support.{kind.removesuffix('s')}_record").RECORD
             config.pluginmanager.register(Recorder(record))
 
 

@@ -61,8 +61,8 @@ def test_preprocessing_is_in_the_model(model):
     bare = tiny(preprocessing=False)
     bare.set_weights(model.get_weights())
     raw = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).astype("uint8")
-    normalised = ((raw / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).astype("float32")
-    np.testing.assert_allclose(model.predict_on_batch(raw), bare.predict_on_batch(normalised), rtol=1e-4, atol=1e-4)
+    normalized = ((raw / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).astype("float32")
+    np.testing.assert_allclose(model.predict_on_batch(raw), bare.predict_on_batch(normalized), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -70,8 +70,8 @@ def test_logits_are_float32_and_large_pixels_finite_in_every_precision(policy):
     keras.config.set_dtype_policy(policy)
     model = tiny(label_head=True, num_classes=3)
     padded = keras.Model(model.input, model.get_layer("pad").output)
-    normalised = padded.predict_on_batch(np.full((1, 33, 40, 3), 65535.0, "float32"))  # a 16-bit pixel
-    np.testing.assert_allclose(normalised[0, 0, 0, 0], (65535 / 255 - 0.485) / 0.229, rtol=1e-5)
+    normalized = padded.predict_on_batch(np.full((1, 33, 40, 3), 65535.0, "float32"))  # a 16-bit pixel
+    np.testing.assert_allclose(normalized[0, 0, 0, 0], (65535 / 255 - 0.485) / 0.229, rtol=1e-5)
     outputs = model.predict_on_batch(np.full((1, 33, 40, 3), 255, "uint8"))
     for logits in outputs.values():
         assert logits.dtype == "float32"
@@ -97,7 +97,7 @@ def test_every_combination_of_parts_builds_with_unique_names(heads):
         part = kz.decoders.create(decoder, **kz.testing.TINY.get(("decoder", decoder), {}))
         for head in heads:
             if decoder == "identity" and head in ("linear", "smooth"):
-                continue  # refused, as these heads read the finest level alone: see tests/test_gradients.py
+                continue  # refused, as these heads read the finest level alone: see tests/explain/test_gradients.py
             model = kz.segmenter(encoder_for(decoder), part, head, num_classes=2)
             names = [weight.path for weight in model.weights]
             assert len(set(names)) == len(names), (decoder, head)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import keras
 import pytest
-from encoder_record import RECORD, cell
-from record import record_row
+from support.encoder_record import RECORD, cell
+from support.record import record_row
 
 import kerazoo as kz
 from kerazoo import testing
@@ -14,13 +14,13 @@ pytestmark = pytest.mark.backends
 PACKAGE = Path(kz.__file__).parent
 
 # Every check of an encoder builds it anew, which takes seconds; `make test-all` checks the other encoders, and
-# tests/test_encoders_applications.py has something on every family in the default suite.
+# tests/encoders/test_applications.py has something on every family in the default suite.
 DEFAULT_ENCODERS = {"resnet18"} if keras.backend.backend() == "jax" else {"resnet18", "mobilenetv3_small"}
 
 # Every check of decoders runs by default on one backend at least, and on the others in the slow tests, where
 # tests/test_matrix.py says much of it again: TensorFlow trains and reads back, PyTorch, which compiles nothing, tries
 # many sizes, all compute in 16 bits, and layers of their own are trained everywhere. So are the batches of metrics slow
-# on JAX, because of tests/test_metrics_properties.py.
+# on JAX, because of tests/metrics/test_properties.py.
 DECODER_CHECKS = {
     "jax": {testing.check_decoder_precision},
     "tensorflow": {testing.check_decoder_names, testing.check_decoder_precision, testing.check_decoder_reload},
@@ -57,7 +57,7 @@ def compare_with_record(case, measured, record_property, request):
     record_row(record_property, RECORD, encoder=case.name, **{check: measured})
     if not request.config.getoption("--record-encoders"):
         recorded = RECORD.read().get((case.name, keras.backend.backend()), {}).get(check)
-        assert recorded == measured, f"docs/encoders.csv says {recorded!r}: run what tests/encoder_record.py says"
+        assert recorded == measured, f"docs/encoders.csv says {recorded!r}: do as tests/support/encoder_record.py says"
 
 
 def test_the_record_of_encoders_is_complete():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from source_tree import REPOSITORY
+from support.source_tree import REPOSITORY
 
 import kerazoo
 from kerazoo.data.sources import SOURCES
@@ -46,7 +46,7 @@ def options_of(source: str) -> set[str]:
 
 @pytest.fixture
 def tiles(tmp_path):
-    """24 grey images of three sizes with anti-aliased masks beside them, every second one empty."""
+    """24 gray images of three sizes with anti-aliased masks beside them, every second one empty."""
     folder = tmp_path / "tiles"
     folder.mkdir()
     rng = np.random.default_rng(0)

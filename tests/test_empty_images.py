@@ -3,9 +3,9 @@
 import importlib.util
 import math
 
-import empty_record
 import numpy as np
 import pytest
+from support import empty_record
 
 import kerazoo as kz
 
@@ -25,7 +25,7 @@ def number(text, near_zero=1e-6):
 
 def test_the_record_is_what_is_measured(measured):
     recorded = empty_record.read()
-    advice = "if that is meant, run: python tests/empty_record.py, then make docs-tables"
+    advice = "if that is meant, run: PYTHONPATH=tests python -m support.empty_record, then make docs-tables"
     assert [key(row) for row in recorded] == [key(row) for row in measured], advice
     for old, new in zip(recorded, measured, strict=True):
         assert float(new["value"]) == number(old["value"]), f"{key(new)}; {advice}"

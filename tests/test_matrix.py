@@ -1,7 +1,7 @@
 """Every decoder over a few encoders of every kind: sizes, channels, classes, precisions, XLA, and files.
 
 By default each decoder is built over the first encoder that it takes. The rest is slow, and docs/decoders.csv keeps
-what it says; see tests/decoder_record.py.
+what it says; see tests/support/decoder_record.py.
 """
 
 import itertools
@@ -14,8 +14,8 @@ import sys
 import keras
 import numpy as np
 import pytest
-from decoder_record import CHECKS, ENCODERS, RECORD
-from record import record_row
+from support.decoder_record import CHECKS, ENCODERS, RECORD
+from support.record import record_row
 
 import kerazoo as kz
 
@@ -203,7 +203,7 @@ def test_the_record_of_decoders_is_complete():
     """One row for every decoder, encoder and backend, where every check passed or the combination is refused."""
     rows = RECORD.read()
     every = itertools.product(kz.decoders.list(), ENCODERS, ("jax", "tensorflow", "torch"))
-    assert set(every) == rows.keys(), "run what tests/decoder_record.py says"
+    assert set(every) == rows.keys(), "run what tests/support/decoder_record.py says"
     for (decoder, encoder, backend), row in rows.items():
         assert list(row) == RECORD.fields
         cells = {row[check] for check in CHECKS}

@@ -5,7 +5,7 @@ import os
 import nbclient
 import nbformat
 import pytest
-from source_tree import REPOSITORY
+from support.source_tree import REPOSITORY
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 

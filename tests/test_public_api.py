@@ -8,7 +8,7 @@ import textwrap
 from types import ModuleType
 
 import pytest
-from source_tree import modules
+from support.source_tree import modules
 
 import kerazoo
 
@@ -36,6 +36,8 @@ def public(module: ModuleType, prefix: str = "kerazoo"):
     for name in sorted(module.__all__):
         value, path = getattr(module, name), f"{prefix}.{name}"
         if isinstance(value, ModuleType):
+            if callable(value):  # kerazoo.doctor is a function, too
+                yield path, type(value).__call__
             yield from public(value, path)
             continue
         yield path, value

@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from kerazoo.pretrained import catalog
-from kerazoo.pretrained.record import NOT_STATED, Record
+from kerazoo.checkpoints import catalog
+from kerazoo.checkpoints.record import NOT_STATED, Record
 
 MANIFEST = Path(__file__).parent / "manifest.csv"
 LICENCES = {"apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "mit", NOT_STATED}
@@ -70,7 +70,7 @@ def faults() -> Iterator[str]:
         try:
             catalog.find(arch, catalog.IMAGENET)
         except ValueError:
-            yield f"{arch}: several weights and no default: name it in DEFAULTS of kerazoo/pretrained/catalog.py"
+            yield f"{arch}: several weights and no default: name it in DEFAULTS of kerazoo/checkpoints/catalog.py"
             return
     for what in ("name", "address"):
         counts = Counter(getattr(record, what) for module in catalog.ORIGINS for record in module.RECORDS)

@@ -5,8 +5,8 @@ Run in an environment of its own, with PyTorch as the backend of Keras:
     pip install torch keras segmentation-models-pytorch monai torchmetrics
     KERAS_BACKEND=torch python benchmarks/peers/empty_images.py
 
-The images are those of tests/empty_record.py, which measures ours. Losses take one logit per pixel, or where it says
-"2 channels" the softmax of (0, logit); gradients are by that logit. Metrics that take masks get p > 0.5.
+The images are those of tests/support/empty_record.py, which measures ours. Losses take one logit per pixel, or where it
+says "2 channels" the softmax of (0, logit); gradients are by that logit. Metrics that take masks get p > 0.5.
 """
 
 import sys

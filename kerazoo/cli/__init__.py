@@ -242,7 +242,7 @@ def _weights(pattern: str) -> Any:
     """Table of the pretrained weights of the encoders that match a pattern, or of weights such as "*.tv_in1k"."""
     from rich.table import Table
 
-    from kerazoo.pretrained import catalog, download
+    from kerazoo.checkpoints import catalog, download
 
     records = catalog.records(pattern if "." in pattern else f"{pattern}.*")
     if not records:

@@ -34,7 +34,7 @@ def verify(
 ) -> None:
     """Look at every image and mask of a data set. Exit status: 0 nothing found, 1 something, 2 it cannot be read."""
     from kerazoo.data import verify as look
-    from kerazoo.data.source_arguments import source_options
+    from kerazoo.data.sources._arguments import source_options
 
     for path in (report, fix):
         if path is not None and not path.parent.is_dir():  # not after hours of looking
@@ -71,7 +71,7 @@ def prepare(
     Images without annotation, and the reverse, are left out and named; --missing error refuses them.
     """
     from kerazoo.data import prepare as write
-    from kerazoo.data.source_arguments import source_from_arguments
+    from kerazoo.data.sources._arguments import source_from_arguments
 
     images = source_from_arguments(*_named(source, context.args), missing="skip")
     console = console_of()

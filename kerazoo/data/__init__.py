@@ -6,14 +6,14 @@ Sources, splits and samplers need neither TensorFlow nor Keras; `pipeline` impor
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from kerazoo.data import sampling as sampling
 from kerazoo.data import sources as sources
-from kerazoo.data import weights as weights
+from kerazoo.data.batches import pixel_weights as pixel_weights
+from kerazoo.data.batches import sampling as sampling
+from kerazoo.data.batches.pipeline import connect as connect
+from kerazoo.data.batches.pipeline import pipeline as pipeline  # the function, which hides its module
+from kerazoo.data.batches.pipeline import serve as serve
 from kerazoo.data.concat import concat as concat
-from kerazoo.data.images import read_image as read_image
-from kerazoo.data.pipeline import connect as connect
-from kerazoo.data.pipeline import pipeline as pipeline  # the function, which hides its module
-from kerazoo.data.pipeline import serve as serve
+from kerazoo.data.formats.images import read_image as read_image
 from kerazoo.data.prepare import prepare as prepare
 from kerazoo.data.sample import Sample as Sample
 from kerazoo.data.source import Source as Source
@@ -21,8 +21,8 @@ from kerazoo.data.splitting import save_split as save_split
 from kerazoo.data.verify import verify as verify  # the function, which hides its module
 
 if TYPE_CHECKING:
-    from kerazoo.data import augment as augment
-    from kerazoo.data.pin_epoch import PinEpoch as PinEpoch
+    from kerazoo.data.batches import augment as augment
+    from kerazoo.data.batches.pin_epoch import PinEpoch as PinEpoch
 
 __all__ = [
     "PinEpoch",
@@ -32,6 +32,7 @@ __all__ = [
     "concat",
     "connect",
     "pipeline",
+    "pixel_weights",
     "prepare",
     "read_image",
     "sampling",
@@ -39,16 +40,15 @@ __all__ = [
     "serve",
     "sources",
     "verify",
-    "weights",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use what needs Keras."""
     if name == "PinEpoch":
-        value = importlib.import_module("kerazoo.data.pin_epoch").PinEpoch
+        value = importlib.import_module("kerazoo.data.batches.pin_epoch").PinEpoch
     elif name == "augment":
-        value = importlib.import_module("kerazoo.data.augment")
+        value = importlib.import_module("kerazoo.data.batches.augment")
     else:
         raise AttributeError(f"module 'kerazoo.data' has no attribute {name!r}")
     globals()[name] = value

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from kerazoo.data.images import resize_image, resize_mask, to_byte_range
+from kerazoo.data.formats.images import resize_image, resize_mask, to_byte_range
+from kerazoo.data.formats.tfrecord import HEADER, example, frame
 from kerazoo.data.processes import in_processes
 from kerazoo.data.shards import DTYPES, FORMAT, RECORDS, ROW, SOURCE, join, load, save, settle, shard_name, unjoin
 from kerazoo.data.source import Source
 from kerazoo.data.sources.prepared import prepared
-from kerazoo.data.tfrecord import HEADER, example, frame
 
 _LOCK = "prepare.lock"
 

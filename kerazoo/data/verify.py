@@ -365,7 +365,7 @@ def _empty(source: Source, looks: Sequence[_Look]) -> list[tuple[str, str]]:
 
 def _form(form: tuple[int, str] | None) -> str:
     channels, dtype = form or (0, "")
-    return f"{ {1: 'grey', 3: 'RGB'}.get(channels, f'{channels} channels') } {dtype}".strip()
+    return f"{ {1: 'gray', 3: 'RGB'}.get(channels, f'{channels} channels') } {dtype}".strip()
 
 
 def _parts(split: str | Path | None) -> tuple[dict[str, str], list[Finding]]:

@@ -121,6 +121,6 @@ def grow(x: Tensor, step: Step, *, upsampling: str, name: str) -> Tensor:
 
 
 def convolve_twice(x: Tensor, width: int, *, norm: str | None, name: str) -> Tensor:
-    """Two 3x3 convolutions with normalisation and ReLU; `(B, H, W, C)` to `(B, H, W, width)`."""
+    """Two 3x3 convolutions with normalization and ReLU; `(B, H, W, C)` to `(B, H, W, width)`."""
     x = conv_norm_act(x, width, norm_kind=norm, name=f"{name}_fuse1")
     return conv_norm_act(x, width, norm_kind=norm, name=f"{name}_fuse2")

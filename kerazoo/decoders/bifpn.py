@@ -119,7 +119,7 @@ class BiFPN:
 
 
 def _shrink(x: Tensor, factor: int, *, name: str) -> Tensor:
-    """Greatest value around every `factor`-th pixel, with the window centred there; 3x3 for a factor of 2.
+    """Greatest value around every `factor`-th pixel, with the window centered there; 3x3 for a factor of 2.
 
     Keras's "same" padding would move the windows of even maps by a pixel, so pooling and striding are two layers.
     """

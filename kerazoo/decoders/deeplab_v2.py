@@ -1,6 +1,6 @@
 """DeepLab v2: atrous spatial pyramid pooling, parallel dilated convolutions that are summed.
 
-Chen et al., 2018, https://arxiv.org/abs/1606.00915. As in the paper nothing but the encoder is normalised. A 1x1
+Chen et al., 2018, https://arxiv.org/abs/1606.00915. As in the paper nothing but the encoder is normalized. A 1x1
 convolution over a sum of convolutions is a sum of convolutions, and one over a concatenation is a sum of 1x1
 convolutions: so with the linear head both kinds of branches are the paper's, whose branches end in the classes
 themselves. The dense CRF is no part of the network.

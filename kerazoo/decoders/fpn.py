@@ -65,5 +65,5 @@ def top_down(features: Features, *, width: int, interpolation: str) -> list[Tens
 
 
 def smooth(x: Tensor, *, name: str) -> Tensor:
-    """The 3x3 convolution after a merge, against the artefacts of the resizing."""
+    """The 3x3 convolution after a merge, against the artifacts of the resizing."""
     return conv(x, x.shape[-1], 3, use_bias=True, name=f"{name}_out")

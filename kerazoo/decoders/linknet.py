@@ -22,7 +22,7 @@ class LinkNet:
     Args:
         width: Channels at full resolution; not used if the encoder's finest level is there already.
         reduction: Channels per channel within a block (at least 4 channels are left).
-        norm: Normalisation after each convolution: "batch", "group", "instance", or None.
+        norm: Normalization after each convolution: "batch", "group", "instance", or None.
 
     Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`.
     Returns: one level per skip, with the channels of the skip, and one at full resolution; fine to coarse.

@@ -36,7 +36,7 @@ class MANet:
         reduction: Channels of a skip per channel of its gate's bottleneck.
         min_channels: Least width of that bottleneck; the fewer, the likelier all of it starts dead behind its ReLU.
         upsampling: "bilinear" or "nearest".
-        norm: What normalises the convolutions: "batch", "group", "instance", or None.
+        norm: What normalizes the convolutions: "batch", "group", "instance", or None.
 
     Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`. The coarsest
         one's attention needs memory with the square of its number of pixels.

@@ -1,6 +1,6 @@
 """PSPNet: pyramid pooling over the coarsest level of a dilated encoder, then one convolution.
 
-Zhao et al., 2017, https://arxiv.org/abs/1612.01105. Differs from the paper: pooled maps are resized with pixel centres
+Zhao et al., 2017, https://arxiv.org/abs/1612.01105. Differs from the paper: pooled maps are resized with pixel centers
 at half-integers unless `align_corners=True`; the auxiliary loss is `segmenter(…, aux=True)`.
 """
 
@@ -28,8 +28,8 @@ class PSPNet:
         kernel_size: Odd size of the convolution after the pooling.
         dropout: Share of the decoded channels that training sets to zero, each over the whole map.
         inputs_first: Whether the level comes before its pooled maps in the concatenation, or after them.
-        norm: Normalisation after each convolution: "batch", "group", "instance", or None for a bias instead.
-        normalize_global: Whether the mean of the whole map, too, is normalised once it is projected.
+        norm: Normalization after each convolution: "batch", "group", "instance", or None for a bias instead.
+        normalize_global: Whether the mean of the whole map, too, is normalized once it is projected.
         align_corners: Whether corner pixels coincide when pooled maps are resized.
         encoder_levels: Whether to hand on the encoder's finer levels too, for heads that read all levels.
 

@@ -31,7 +31,7 @@ class UNet:
             skip is at stride 2, one more.
         skip: "sum" adds the skip, both sides projected to the width by a 1x1 convolution; "concat" concatenates it.
         upsampling: "bilinear", "nearest", or "transpose" for a transposed 2x2 convolution to the width.
-        norm: What normalises the convolutions: "batch", "group", "instance", or None.
+        norm: What normalizes the convolutions: "batch", "group", "instance", or None.
         attention: What weighs each merged map before the convolutions, and each step's after them: "se", "eca", "cbam",
             "scse", or None.
 

@@ -30,7 +30,7 @@ class UNetPlusPlus:
             step beyond the finest skip to the full resolution. None takes (256, 128, 64, 32, 16, …), one per skip and,
             if the finest skip is at stride 2, one more.
         upsampling: "bilinear", "nearest", or "transpose" for a transposed 2x2 convolution to the node's width.
-        norm: What normalises the convolutions: "batch", "group", "instance", or None.
+        norm: What normalizes the convolutions: "batch", "group", "instance", or None.
         attention: What weighs each merged map before the convolutions, and each node's after them: "se", "eca", "cbam",
             "scse", or None.
 

@@ -26,8 +26,8 @@ class UPerNet:
         width: Channels of the pyramid's levels and of the result.
         pools: Rows and columns of the maps that the coarsest level is pooled to.
         finest_stride: Levels finer than this are left out; an encoder that starts coarser keeps all.
-        layer_norm: Whether the channels of each pixel of the encoder's levels are normalised first.
-        norm: What normalises the convolutions: "batch", "group", "instance", or None.
+        layer_norm: Whether the channels of each pixel of the encoder's levels are normalized first.
+        norm: What normalizes the convolutions: "batch", "group", "instance", or None.
 
     Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`.
     Returns: one level of `width` channels, at the stride of the finest used one.

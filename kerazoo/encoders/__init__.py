@@ -4,6 +4,7 @@ from pathlib import Path
 
 import keras
 
+from kerazoo.checkpoints import catalog
 from kerazoo.encoders import applications, convmixer, resnet, unet_contracting, vgg
 from kerazoo.encoders.applications import Application
 from kerazoo.encoders.build import build_encoder, strides
@@ -11,7 +12,6 @@ from kerazoo.encoders.convmixer import ConvMixer
 from kerazoo.encoders.resnet import ResNet
 from kerazoo.encoders.unet_contracting import UNetContracting
 from kerazoo.encoders.vgg import VGG
-from kerazoo.pretrained import catalog
 from kerazoo.registry import Registry
 
 ENCODERS = Registry(
@@ -53,7 +53,7 @@ def create(
             ConvMixer, the `.h5` file of keras.applications for its families.
         output_stride: Stride of the coarsest level.
         depth: Number of levels, None for all.
-        preprocessing: Whether the model takes raw images in [0, 255] and normalises them itself.
+        preprocessing: Whether the model takes raw images in [0, 255] and normalizes them itself.
 
     Returns: a `keras.Model` from `(B, H, W, C)` to a list of levels, fine to coarse, level of stride s
         `(B, ceil(H / s), ceil(W / s), C)`. `strides(model)` measures s.

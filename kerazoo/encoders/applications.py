@@ -1,6 +1,6 @@
 """Encoders from `keras.applications`: any of its classifiers as a feature pyramid.
 
-The classifier is built once without its top, recorded as data, and wired again on the image: without the normalisation
+The classifier is built once without its top, recorded as data, and wired again on the image: without the normalization
 inside (which depends on the weights that were asked for), with the levels that `graph.pyramid` finds, with dilation if
 a smaller output stride is wanted, with as many input channels as the image has. Layers keep the family's names.
 """
@@ -17,7 +17,7 @@ import keras
 
 from kerazoo.encoders.dilation import dilate
 from kerazoo.encoders.graph import Node, pyramid, trace, wire, without_preprocessing
-from kerazoo.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD, standardise
+from kerazoo.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD, standardize
 from kerazoo.encoders.stem import adapt_stem
 from kerazoo.encoders.switches import check_undilated, remember_maxima
 from kerazoo.layers import CropLike, PadToMultiple, ReverseColors
@@ -26,7 +26,7 @@ from kerazoo.types import Features, Level, Tensor
 SIZE = 224
 """Image size that families are recorded at: a multiple of 32 that every family has ImageNet weights for."""
 
-COLOURS = 3
+COLORS = 3
 
 _NASNET = (
     "its cells read the two cells before them, so no single tensor per stride carries the features, and its first "
@@ -37,12 +37,12 @@ REFUSED = {"NASNetMobile": _NASNET, "NASNetLarge": _NASNET}
 """Functions of `keras.applications` that cannot be encoders, and why."""
 
 
-class Normalisation(NamedTuple):
-    """What a family does to raw images: `(image / 255 - mean) / std`, per colour.
+class Normalization(NamedTuple):
+    """What a family does to raw images: `(image / 255 - mean) / std`, per color.
 
     Attributes:
-        mean: One per colour, in the order of the network.
-        std: One per colour.
+        mean: One per color, in the order of the network.
+        std: One per color.
         bgr: Whether the network takes blue, green, red.
     """
 
@@ -51,10 +51,10 @@ class Normalisation(NamedTuple):
     bgr: bool = False
 
 
-TORCH = Normalisation(IMAGENET_MEAN, IMAGENET_STD)
-CAFFE = Normalisation((103.939 / 255, 116.779 / 255, 123.68 / 255), (1 / 255,) * 3, bgr=True)
-MINUS_ONE_TO_ONE = Normalisation((0.5,) * 3, (0.5,) * 3)
-BY_128 = Normalisation((128 / 255,) * 3, (128 / 255,) * 3)
+TORCH = Normalization(IMAGENET_MEAN, IMAGENET_STD)
+CAFFE = Normalization((103.939 / 255, 116.779 / 255, 123.68 / 255), (1 / 255,) * 3, bgr=True)
+MINUS_ONE_TO_ONE = Normalization((0.5,) * 3, (0.5,) * 3)
+BY_128 = Normalization((128 / 255,) * 3, (128 / 255,) * 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Application:
 
     Args:
         function: Name of the function of `keras.applications`, such as "VGG16".
-        normalisation: What the family's `preprocess_input`, or the preprocessing inside its models, does to raw images
+        normalization: What the family's `preprocess_input`, or the preprocessing inside its models, does to raw images
             when ImageNet weights are asked for.
         same_padding: Whether to replace "valid" padding by "same". Families that shrink maps at every unpadded
             convolution (127, 125, 62 rows, …) have no exact strides otherwise. The weights fit; near borders the
@@ -76,7 +76,7 @@ class Application:
             each stride, which in an EfficientNet is widened for the next block or the classifier. What no level needs
             is left out; the same weights fit.
 
-    Call: `image` `(B, H, W, C)`, normalised as `preprocess` does; `output_stride` 32, or 16 or 8 for a `dilatable`
+    Call: `image` `(B, H, W, C)`, normalized as `preprocess` does; `output_stride` 32, or 16 or 8 for a `dilatable`
         family; `depth`, the number of levels to return, fine to coarse, None for all.
     Returns: levels at the strides that the family has: 1 to 32 (VGG), 4 to 32 (ConvNeXt), 2 to 32 (all others); each
         with ceil(H / stride) rows for every H, because images are padded to a multiple of 32 and the levels cropped.
@@ -84,7 +84,7 @@ class Application:
     """
 
     function: str
-    normalisation: Normalisation
+    normalization: Normalization
     same_padding: bool = False
     dilatable: bool = True
     alpha: float | None = None
@@ -109,16 +109,16 @@ class Application:
         return (32, 16, 8) if self.dilatable else (32,)
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """Normalise raw images in [0, 255] as the family does, whatever the weights.
+        """Normalize raw images in [0, 255] as the family does, whatever the weights.
 
         Args:
-            image: `(B, H, W, C)`, any numeric dtype. One channel is taken for grey, others for repeated colours.
+            image: `(B, H, W, C)`, any numeric dtype. One channel is taken for gray, others for repeated colors.
 
         Returns: `(B, H, W, C)` float32.
         """
-        if self.normalisation.bgr:
+        if self.normalization.bgr:
             image = ReverseColors(dtype="float32", name="preprocess_reverse_colors")(image)
-        return standardise(image, mean=self.normalisation.mean, std=self.normalisation.std)
+        return standardize(image, mean=self.normalization.mean, std=self.normalization.std)
 
     def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:
         if output_stride not in self.output_strides:
@@ -140,7 +140,7 @@ class Application:
         """Wire the encoder with poolings that remember where each maximum was; VGG has such poolings only.
 
         Args:
-            image: `(B, H, W, C)`, normalised as `preprocess` does.
+            image: `(B, H, W, C)`, normalized as `preprocess` does.
             output_stride: 32: a pooling that keeps the resolution has no switches.
             depth: Number of levels to return, None for all.
 
@@ -203,7 +203,7 @@ class Application:
             layer.set_weights(values)
 
     def classifier(self, path: Path | None) -> keras.Model:
-        """Keras's own model without top, for colour images of `SIZE` rows; with the weights of a file if given."""
+        """Keras's own model without top, for color images of `SIZE` rows; with the weights of a file if given."""
         options: dict[str, Any] = {"weights": None if path is None else str(path)}
         if self.alpha is not None:
             options["alpha"] = self.alpha
@@ -211,7 +211,7 @@ class Application:
             options["minimalistic"] = True
         build = getattr(keras.applications, self.function)
         with same_seeds():
-            return build(include_top=False, input_shape=(SIZE, SIZE, COLOURS), **options)
+            return build(include_top=False, input_shape=(SIZE, SIZE, COLORS), **options)
 
 
 @contextlib.contextmanager
@@ -229,7 +229,7 @@ def same_seeds():
 
 @functools.cache
 def recorded(part: Application) -> tuple[Node, ...]:
-    """The graph of a family from its normalised image on; kept, as building a classifier takes seconds."""
+    """The graph of a family from its normalized image on; kept, as building a classifier takes seconds."""
     model = part.classifier(None)
     if part.same_padding:
         with same_seeds():
@@ -246,59 +246,59 @@ def _with_same_padding(layer: keras.Layer) -> keras.Layer:
 
 
 VARIANTS = {
-    "vgg16": Application(function="VGG16", normalisation=CAFFE),
-    "vgg19": Application(function="VGG19", normalisation=CAFFE),
-    "resnet50v2": Application(function="ResNet50V2", normalisation=MINUS_ONE_TO_ONE),
-    "resnet101v2": Application(function="ResNet101V2", normalisation=MINUS_ONE_TO_ONE),
-    "resnet152v2": Application(function="ResNet152V2", normalisation=MINUS_ONE_TO_ONE),
-    "densenet121": Application(function="DenseNet121", normalisation=TORCH),
-    "densenet169": Application(function="DenseNet169", normalisation=TORCH),
-    "densenet201": Application(function="DenseNet201", normalisation=TORCH),
-    "mobilenet": Application(function="MobileNet", normalisation=MINUS_ONE_TO_ONE),
-    "mobilenet_025": Application(function="MobileNet", normalisation=MINUS_ONE_TO_ONE, alpha=0.25),
-    "mobilenet_050": Application(function="MobileNet", normalisation=MINUS_ONE_TO_ONE, alpha=0.5),
-    "mobilenet_075": Application(function="MobileNet", normalisation=MINUS_ONE_TO_ONE, alpha=0.75),
-    "mobilenetv2": Application(function="MobileNetV2", normalisation=MINUS_ONE_TO_ONE),
-    "mobilenetv2_035": Application(function="MobileNetV2", normalisation=MINUS_ONE_TO_ONE, alpha=0.35),
-    "mobilenetv2_050": Application(function="MobileNetV2", normalisation=MINUS_ONE_TO_ONE, alpha=0.5),
-    "mobilenetv2_075": Application(function="MobileNetV2", normalisation=MINUS_ONE_TO_ONE, alpha=0.75),
-    "mobilenetv2_130": Application(function="MobileNetV2", normalisation=MINUS_ONE_TO_ONE, alpha=1.3),
-    "mobilenetv2_140": Application(function="MobileNetV2", normalisation=MINUS_ONE_TO_ONE, alpha=1.4),
-    "mobilenetv3_small": Application(function="MobileNetV3Small", normalisation=MINUS_ONE_TO_ONE),
-    "mobilenetv3_small_075": Application(function="MobileNetV3Small", normalisation=MINUS_ONE_TO_ONE, alpha=0.75),
+    "vgg16": Application(function="VGG16", normalization=CAFFE),
+    "vgg19": Application(function="VGG19", normalization=CAFFE),
+    "resnet50v2": Application(function="ResNet50V2", normalization=MINUS_ONE_TO_ONE),
+    "resnet101v2": Application(function="ResNet101V2", normalization=MINUS_ONE_TO_ONE),
+    "resnet152v2": Application(function="ResNet152V2", normalization=MINUS_ONE_TO_ONE),
+    "densenet121": Application(function="DenseNet121", normalization=TORCH),
+    "densenet169": Application(function="DenseNet169", normalization=TORCH),
+    "densenet201": Application(function="DenseNet201", normalization=TORCH),
+    "mobilenet": Application(function="MobileNet", normalization=MINUS_ONE_TO_ONE),
+    "mobilenet_025": Application(function="MobileNet", normalization=MINUS_ONE_TO_ONE, alpha=0.25),
+    "mobilenet_050": Application(function="MobileNet", normalization=MINUS_ONE_TO_ONE, alpha=0.5),
+    "mobilenet_075": Application(function="MobileNet", normalization=MINUS_ONE_TO_ONE, alpha=0.75),
+    "mobilenetv2": Application(function="MobileNetV2", normalization=MINUS_ONE_TO_ONE),
+    "mobilenetv2_035": Application(function="MobileNetV2", normalization=MINUS_ONE_TO_ONE, alpha=0.35),
+    "mobilenetv2_050": Application(function="MobileNetV2", normalization=MINUS_ONE_TO_ONE, alpha=0.5),
+    "mobilenetv2_075": Application(function="MobileNetV2", normalization=MINUS_ONE_TO_ONE, alpha=0.75),
+    "mobilenetv2_130": Application(function="MobileNetV2", normalization=MINUS_ONE_TO_ONE, alpha=1.3),
+    "mobilenetv2_140": Application(function="MobileNetV2", normalization=MINUS_ONE_TO_ONE, alpha=1.4),
+    "mobilenetv3_small": Application(function="MobileNetV3Small", normalization=MINUS_ONE_TO_ONE),
+    "mobilenetv3_small_075": Application(function="MobileNetV3Small", normalization=MINUS_ONE_TO_ONE, alpha=0.75),
     "mobilenetv3_small_minimalistic": Application(
-        function="MobileNetV3Small", normalisation=MINUS_ONE_TO_ONE, minimalistic=True
+        function="MobileNetV3Small", normalization=MINUS_ONE_TO_ONE, minimalistic=True
     ),
-    "mobilenetv3_large": Application(function="MobileNetV3Large", normalisation=MINUS_ONE_TO_ONE),
-    "mobilenetv3_large_075": Application(function="MobileNetV3Large", normalisation=MINUS_ONE_TO_ONE, alpha=0.75),
+    "mobilenetv3_large": Application(function="MobileNetV3Large", normalization=MINUS_ONE_TO_ONE),
+    "mobilenetv3_large_075": Application(function="MobileNetV3Large", normalization=MINUS_ONE_TO_ONE, alpha=0.75),
     "mobilenetv3_large_minimalistic": Application(
-        function="MobileNetV3Large", normalisation=MINUS_ONE_TO_ONE, minimalistic=True
+        function="MobileNetV3Large", normalization=MINUS_ONE_TO_ONE, minimalistic=True
     ),
-    "efficientnetb0": Application(function="EfficientNetB0", normalisation=TORCH),
-    "efficientnetb1": Application(function="EfficientNetB1", normalisation=TORCH),
-    "efficientnetb2": Application(function="EfficientNetB2", normalisation=TORCH),
-    "efficientnetb3": Application(function="EfficientNetB3", normalisation=TORCH),
-    "efficientnetb4": Application(function="EfficientNetB4", normalisation=TORCH),
-    "efficientnetb5": Application(function="EfficientNetB5", normalisation=TORCH),
-    "efficientnetb6": Application(function="EfficientNetB6", normalisation=TORCH),
-    "efficientnetb7": Application(function="EfficientNetB7", normalisation=TORCH),
-    "efficientnetv2_b0": Application(function="EfficientNetV2B0", normalisation=TORCH),
-    "efficientnetv2_b1": Application(function="EfficientNetV2B1", normalisation=TORCH),
-    "efficientnetv2_b2": Application(function="EfficientNetV2B2", normalisation=TORCH),
-    "efficientnetv2_b3": Application(function="EfficientNetV2B3", normalisation=TORCH),
-    "efficientnetv2_s": Application(function="EfficientNetV2S", normalisation=BY_128),
-    "efficientnetv2_m": Application(function="EfficientNetV2M", normalisation=BY_128),
-    "efficientnetv2_l": Application(function="EfficientNetV2L", normalisation=BY_128),
-    "convnext_tiny": Application(function="ConvNeXtTiny", normalisation=TORCH),
-    "convnext_small": Application(function="ConvNeXtSmall", normalisation=TORCH),
-    "convnext_base": Application(function="ConvNeXtBase", normalisation=TORCH),
-    "convnext_large": Application(function="ConvNeXtLarge", normalisation=TORCH),
-    "convnext_xlarge": Application(function="ConvNeXtXLarge", normalisation=TORCH),
-    "xception": Application(function="Xception", normalisation=MINUS_ONE_TO_ONE, same_padding=True),
+    "efficientnetb0": Application(function="EfficientNetB0", normalization=TORCH),
+    "efficientnetb1": Application(function="EfficientNetB1", normalization=TORCH),
+    "efficientnetb2": Application(function="EfficientNetB2", normalization=TORCH),
+    "efficientnetb3": Application(function="EfficientNetB3", normalization=TORCH),
+    "efficientnetb4": Application(function="EfficientNetB4", normalization=TORCH),
+    "efficientnetb5": Application(function="EfficientNetB5", normalization=TORCH),
+    "efficientnetb6": Application(function="EfficientNetB6", normalization=TORCH),
+    "efficientnetb7": Application(function="EfficientNetB7", normalization=TORCH),
+    "efficientnetv2_b0": Application(function="EfficientNetV2B0", normalization=TORCH),
+    "efficientnetv2_b1": Application(function="EfficientNetV2B1", normalization=TORCH),
+    "efficientnetv2_b2": Application(function="EfficientNetV2B2", normalization=TORCH),
+    "efficientnetv2_b3": Application(function="EfficientNetV2B3", normalization=TORCH),
+    "efficientnetv2_s": Application(function="EfficientNetV2S", normalization=BY_128),
+    "efficientnetv2_m": Application(function="EfficientNetV2M", normalization=BY_128),
+    "efficientnetv2_l": Application(function="EfficientNetV2L", normalization=BY_128),
+    "convnext_tiny": Application(function="ConvNeXtTiny", normalization=TORCH),
+    "convnext_small": Application(function="ConvNeXtSmall", normalization=TORCH),
+    "convnext_base": Application(function="ConvNeXtBase", normalization=TORCH),
+    "convnext_large": Application(function="ConvNeXtLarge", normalization=TORCH),
+    "convnext_xlarge": Application(function="ConvNeXtXLarge", normalization=TORCH),
+    "xception": Application(function="Xception", normalization=MINUS_ONE_TO_ONE, same_padding=True),
     "inceptionv3": Application(
-        function="InceptionV3", normalisation=MINUS_ONE_TO_ONE, same_padding=True, dilatable=False
+        function="InceptionV3", normalization=MINUS_ONE_TO_ONE, same_padding=True, dilatable=False
     ),
     "inceptionresnetv2": Application(
-        function="InceptionResNetV2", normalisation=MINUS_ONE_TO_ONE, same_padding=True, dilatable=False
+        function="InceptionResNetV2", normalization=MINUS_ONE_TO_ONE, same_padding=True, dilatable=False
     ),
 }

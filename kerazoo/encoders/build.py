@@ -10,8 +10,8 @@ from typing import Any
 
 import keras
 
+from kerazoo.checkpoints import catalog, download, tensors
 from kerazoo.encoders.stem import adapt_stem
-from kerazoo.pretrained import catalog, download, tensors
 from kerazoo.requires import require
 from kerazoo.types import Features, Level, Tensor
 
@@ -62,7 +62,7 @@ def build_encoder(
             file of timm or torchvision.
         output_stride: Stride of the coarsest level; smaller ones than the family's dilate its convolutions.
         depth: Number of levels, None for all.
-        preprocessing: Whether the model takes raw images in [0, 255] and normalises them itself.
+        preprocessing: Whether the model takes raw images in [0, 255] and normalizes them itself.
 
     Returns: a model named "encoder" whose outputs are a list, fine to coarse, and the strides of these outputs.
 

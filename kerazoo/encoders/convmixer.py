@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_choice, check_odd, check_whole
-from kerazoo.encoders.preprocessing import standardise
+from kerazoo.encoders.preprocessing import standardize
 from kerazoo.layers import PadToMultiple
 from kerazoo.layers.blocks import norm
 from kerazoo.types import Features, Level, Tensor
@@ -42,7 +42,7 @@ class ConvMixer:
         pointwise_residual: Whether the pointwise half of a block, too, is added to its input. Weights of the one kind
             fit the other, and mean something else there.
 
-    Call: `image` `(B, H, W, C)`, normalised as `preprocess` does; `output_stride`, the coarsest stride that is of use:
+    Call: `image` `(B, H, W, C)`, normalized as `preprocess` does; `output_stride`, the coarsest stride that is of use:
         any that is not finer than the patches; `depth` 1 or None.
     Returns: one level at stride `patch_size`, `(B, ceil(H / patch_size), ceil(W / patch_size), width)`: what the last
         patches lack is zeros. (timm leaves out the rows that fill no patch.)
@@ -73,8 +73,8 @@ class ConvMixer:
         return (self.patch_size,)
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """Normalise raw images in [0, 255] by the mean and standard deviation of ImageNet."""
-        return standardise(image)
+        """Normalize raw images in [0, 255] by the mean and standard deviation of ImageNet."""
+        return standardize(image)
 
     def module_of(self, path: str) -> str:
         """Name in timm of the module that a layer's weights come from.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_wholes
-from kerazoo.encoders.preprocessing import standardise
+from kerazoo.encoders.preprocessing import standardize
 from kerazoo.layers import SqueezeExcite
 from kerazoo.layers.blocks import conv, norm
 from kerazoo.types import Features, Level, Tensor
@@ -87,7 +87,7 @@ class ResNet:
             the stage before, so that features are those of the strided network computed more densely (torchvision,
             timm); True as the rest of its stage (segmentation_models_pytorch).
 
-    Call: `image` `(B, H, W, C)`, normalised as `preprocess` does; `output_stride` 32, 16 or 8, where strided
+    Call: `image` `(B, H, W, C)`, normalized as `preprocess` does; `output_stride` 32, 16 or 8, where strided
         convolutions beyond it are replaced by dilated ones; `depth`, the number of levels to return, 1 to 5, None for
         all.
     Returns: levels at strides 2, 4, 8, 16, 32; each with ceil(H / stride) rows for every H.
@@ -112,8 +112,8 @@ class ResNet:
             raise ValueError(f"ResNet needs one depth per width, received {self.depths} and {self.widths}.")
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """Normalise raw images in [0, 255] by the mean and standard deviation of ImageNet."""
-        return standardise(image)
+        """Normalize raw images in [0, 255] by the mean and standard deviation of ImageNet."""
+        return standardize(image)
 
     def module_of(self, path: str) -> str:
         """Name in torchvision and timm of the module that a layer's weights come from.

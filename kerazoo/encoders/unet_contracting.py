@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_choice, check_fraction, check_whole, check_wholes
-from kerazoo.encoders.preprocessing import standardise
+from kerazoo.encoders.preprocessing import standardize
 from kerazoo.layers import CropLike, MirrorPad, PadToMultiple
 from kerazoo.layers.blocks import conv_norm_act
 from kerazoo.types import Features, Level, Tensor
@@ -28,7 +28,7 @@ class UNetContracting:
         mirrored: Pixels on each side of the images that are mirrored already; the mirroring goes on from there.
             `segmenter` sets it when the decoder needs a margin, too.
 
-    Call: `image` `(B, H, W, C)`, normalised as `preprocess` does; `output_stride`, the coarsest stride that is of use:
+    Call: `image` `(B, H, W, C)`, normalized as `preprocess` does; `output_stride`, the coarsest stride that is of use:
         any that is not finer than the coarsest level; `depth`, the number of levels to return, None for all.
     Returns: levels at strides 1, 2, 4, …, each with ceil(H / stride) rows for every H.
     Raises: ValueError if an argument is not one of those.
@@ -51,8 +51,8 @@ class UNetContracting:
         return 2 ** (len(self.widths) - 1)
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """Normalise raw images in [0, 255] by the mean and standard deviation of ImageNet."""
-        return standardise(image)
+        """Normalize raw images in [0, 255] by the mean and standard deviation of ImageNet."""
+        return standardize(image)
 
     def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:
         if depth is not None and not 1 <= depth <= len(self.widths):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_wholes
-from kerazoo.encoders.preprocessing import standardise
+from kerazoo.encoders.preprocessing import standardize
 from kerazoo.encoders.switches import check_undilated
 from kerazoo.layers import MaxPoolWithIndices, SpreadPool
 from kerazoo.layers.blocks import conv, norm
@@ -26,7 +26,7 @@ class VGG:
         widths: Channels of each stage.
         batchnorm: Whether each convolution is followed by batch norm.
 
-    Call: `image` `(B, H, W, C)`, normalised as `preprocess` does; `output_stride` 32, 16 or 8, where poolings beyond it
+    Call: `image` `(B, H, W, C)`, normalized as `preprocess` does; `output_stride` 32, 16 or 8, where poolings beyond it
         keep the resolution and later convolutions are dilated; `depth`, the number of levels to return, None for all.
     Returns: levels at strides 1, 2, 4, …, before each pooling, and the last pooling's; each with ceil(H / stride) rows
         for every H.
@@ -51,8 +51,8 @@ class VGG:
         return 2 ** len(self.widths)
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """Normalise raw images in [0, 255] by the mean and standard deviation of ImageNet."""
-        return standardise(image)
+        """Normalize raw images in [0, 255] by the mean and standard deviation of ImageNet."""
+        return standardize(image)
 
     def module_of(self, path: str) -> str:
         """Name in torchvision of the module that a layer's weights come from.
@@ -87,7 +87,7 @@ class VGG:
         """Wire the encoder with poolings that remember where each maximum was.
 
         Args:
-            image: `(B, H, W, C)`, normalised as `preprocess` does.
+            image: `(B, H, W, C)`, normalized as `preprocess` does.
             output_stride: 32: a pooling that keeps the resolution has no switches.
             depth: Number of levels to return, None for all.
 

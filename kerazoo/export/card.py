@@ -40,7 +40,7 @@ def card(
     values = {"uint8": "0 to 255", "uint16": "0 to 65535 for 0 to 255", "float32": "as in training"}[input_dtype]
     if intensity_range is not None:
         values = f"{intensity_range[0]:g} to {intensity_range[1]:g}, what lies outside is clipped"
-    kind = {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
+    kind = {1: "gray", 3: "RGB"}.get(channels, f"{channels} channels")
     rows = [
         ("in", "`images`", f"(batch, {height} height, {width} width, {channels})", input_dtype, f"{kind}, {values}"),
         ("out", "`mask`", "(batch, height, width)", "uint8", "class of each pixel, 0 is the background"),

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from kerazoo.compose import without_aux
-from kerazoo.data.images import UINT16_PER_LEVEL, check_intensity_range
+from kerazoo.data.formats.images import UINT16_PER_LEVEL, check_intensity_range
 from kerazoo.export.card import card
 from kerazoo.export.parity import Parity, allowed_difference, compare, example_batches
 from kerazoo.export.precision import in_float32

@@ -13,9 +13,9 @@ class Linear:
     """Score every pixel of the finest level on its own.
 
     Args:
-        kernel_size: Odd size of the convolution; 3 looks at the neighbours too, as smp's head does.
+        kernel_size: Odd size of the convolution; 3 looks at the neighbors too, as smp's head does.
         upsampling: How many times finer than the finest level the logits get, bilinearly and in float32. `segmenter()`
-            does what is missing to the size of the image, with pixel centres at half-integers; smp does it all here,
+            does what is missing to the size of the image, with pixel centers at half-integers; smp does it all here,
             with `align_corners=True`.
         align_corners: Whether corner pixels coincide in `upsampling`.
         prior: Share of foreground pixels that the untrained head predicts.

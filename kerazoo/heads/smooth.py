@@ -1,7 +1,7 @@
-"""Smooth head: one convolution to the classes, and a Gaussian that ties neighbouring pixels together.
+"""Smooth head: one convolution to the classes, and a Gaussian that ties neighboring pixels together.
 
-It is ConvMixerSeg's neighbourhood correlation enforcement: the logits are smoothed in training and in prediction, so
-that the gradient of a pixel reaches its neighbourhood, and training with image labels finds more than the most telling
+It is ConvMixerSeg's neighborhood correlation enforcement: the logits are smoothed in training and in prediction, so
+that the gradient of a pixel reaches its neighborhood, and training with image labels finds more than the most telling
 part of an object.
 """
 

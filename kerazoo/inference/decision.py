@@ -52,7 +52,7 @@ class DecisionRule:
         pixel_threshold: In [0, 1].
         image_threshold: An image whose score is not above it is empty. None asks for no score.
         min_area: A class with fewer foreground pixels in the image, at the resolution of the model, is not there.
-        per_component: Whether `min_area` is asked of each connected component (neighbours share a side or a corner)
+        per_component: Whether `min_area` is asked of each connected component (neighbors share a side or a corner)
             and not of all pixels of the class in the image. A mask of another resolution keeps the pixels that lie in
             a component that is large enough, or next to one.
         score: "pixel": the score of an image is its `rank`-th highest foreground probability of a pixel. "label": the

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from PIL import Image
 
-from kerazoo.data.images import SUFFIXES, check_intensity_range, read_image
+from kerazoo.data.formats.images import SUFFIXES, check_intensity_range, read_image
 from kerazoo.inference.decision import DecisionRule
 from kerazoo.inference.prediction import Prediction, stream
 from kerazoo.report.colors import class_color, hex_to_rgb, overlay
@@ -39,7 +39,7 @@ def predict_folder(
 ) -> list[dict[str, Any]]:
     """Predict every image of a folder and of the folders in it.
 
-    For `a/X.jpg` it writes `a/X.png`, class ids as a palette picture that viewers show in colour, and
+    For `a/X.jpg` it writes `a/X.png`, class ids as a palette picture that viewers show in color, and
     `a/X_overlay.png`, the image with its findings. `predictions.csv` has a row per image: `image` (path inside the
     folder), `height`, `width`, `score`, `foreground_pixels`, with several classes the pixels of each, with a label head
     its probabilities, and `error`.
@@ -148,7 +148,7 @@ def find_images(folder: Path, *, suffixes: tuple[str, ...], without: Path) -> li
 
 
 def write_mask(mask: np.ndarray, path: Path) -> None:
-    """Write `(H, W)` uint8 class ids as a PNG with a palette: its pixels are the ids, a viewer shows colours."""
+    """Write `(H, W)` uint8 class ids as a PNG with a palette: its pixels are the ids, a viewer shows colors."""
     picture = Image.fromarray(mask).convert("L")
     colors = np.zeros((256, 3), "uint8")
     for class_id in range(1, 256):

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from kerazoo.compose import without_aux
-from kerazoo.data.images import resize_image, to_byte_range, to_channels
+from kerazoo.data.formats.images import resize_image, to_byte_range, to_channels
 from kerazoo.inference.decision import DecisionRule, label_probabilities, mask_logits, probabilities
 from kerazoo.inference.tiling import Tiling
 from kerazoo.layers import Resize
@@ -62,7 +62,7 @@ def predict(
         model: Segmenter that returns logits `(B, H, W, num_classes)`, or a mapping whose `"mask"` they are.
         images: `(N, H, W, C)` array, a sequence of `(H, W)` or `(H, W, C)` arrays, or a `Source`, whose masks are not
             opened. Values as in training: uint8 in 0-255, uint16 in 0-65535 (which become 0-255, as in the pipeline),
-            or floats. Grey images become RGB, and RGB ones grey, if the model wants that.
+            or floats. Gray images become RGB, and RGB ones gray, if the model wants that.
         batch_size: Images (or tiles) in a batch; images of the same size share one.
         threshold: Shorthand for `rule=DecisionRule(pixel_threshold=threshold)`; None is 0.5.
         rule: What counts as foreground.

@@ -17,7 +17,7 @@ def shift_and_stitch(model: keras.Model, images: Any, *, stride: int | None = No
     """Run a strided model on every shift of the images by less than its stride, and interleave what it gives.
 
     Rows i, i + stride, … of the result are those of the images without their first i rows, and columns likewise. So a
-    heat map by `kerazoo.pretrained.convolutionalise` gets the classifier's word on the window that starts at each
+    heat map by `kerazoo.convert.convolutionalise` gets the classifier's word on the window that starts at each
     pixel. Nothing is interpolated; the price is `stride ** 2` runs of the model.
 
     Args:

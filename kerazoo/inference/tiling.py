@@ -16,7 +16,7 @@ class Tiling:
 
     Args:
         tile: Height and width of a tile in pixels, at least 64 each. At the lower and right border they may be smaller.
-        overlap: Pixels that neighbouring tiles share at least, at most half a tile. The outer quarter of it, which the
+        overlap: Pixels that neighboring tiles share at least, at most half a tile. The outer quarter of it, which the
             border of the tile disturbs, is not used; in the middle half one tile fades into the next.
         full_tiles: Every tile has the full size, for a model that takes no other; the last one is moved back instead.
 
@@ -80,7 +80,7 @@ class Tiling:
         yield slice(start, size)
 
     def _fade(self, span: slice, size: int) -> np.ndarray:
-        """Weights of the pixels of a tile along one axis: 1 inside, falling to almost 0 towards neighbouring tiles."""
+        """Weights of the pixels of a tile along one axis: 1 inside, falling to almost 0 towards neighboring tiles."""
         length = span.stop - span.start
         weights = np.ones(length)
         if self.overlap:

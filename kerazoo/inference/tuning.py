@@ -204,7 +204,7 @@ class Search:
         self._round, best = 0, self.start
         start_value = self._value(best)
         for kind in self._kinds():
-            found = self._centre(self._climb(kind))
+            found = self._center(self._climb(kind))
             if self._value(found) > self._value(best) + _EQUAL:
                 best = found
         if self._value(best) == -np.inf:
@@ -283,7 +283,7 @@ class Search:
         """How many fields are as in `start`."""
         return sum(getattr(rule, name) == getattr(self.start, name) for name in OVER)
 
-    def _centre(self, rule: DecisionRule) -> DecisionRule:
+    def _center(self, rule: DecisionRule) -> DecisionRule:
         """Of the rules that are as good, one with the fields of `start`, or in the middle along each axis."""
         self._round += 1
         least = self._value(rule) - _EQUAL

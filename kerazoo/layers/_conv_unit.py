@@ -6,7 +6,7 @@ from kerazoo.layers.blocks import depthwise_initializer, norm_layer
 
 
 class ConvUnit(keras.layers.Layer):
-    """Convolution, normalisation and ReLU inside a layer; parts wire `blocks.conv_norm_act` instead.
+    """Convolution, normalization and ReLU inside a layer; parts wire `blocks.conv_norm_act` instead.
 
     Args:
         filters: Channels of the output.

@@ -36,7 +36,7 @@ class BilinearKernel(keras.initializers.Initializer):
 
 
 def _tent(size: int) -> np.ndarray:
-    """Weights that fall linearly from the centre of `size` pixels."""
+    """Weights that fall linearly from the center of `size` pixels."""
     factor = (size + 1) // 2
-    centre = factor - 1 if size % 2 else factor - 0.5
-    return 1 - np.abs(np.arange(size) - centre) / factor
+    center = factor - 1 if size % 2 else factor - 0.5
+    return 1 - np.abs(np.arange(size) - center) / factor

@@ -22,25 +22,25 @@ ATTENTIONS = ("se", "eca", "cbam", "scse")
 
 
 NORMS = ("batch", "group", "instance", None)
-"""Kinds of normalisation that `norm` knows; None is none at all."""
+"""Kinds of normalization that `norm` knows; None is none at all."""
 
 GROUPS = 32
-"""Groups of channels that "group" normalises apart (Wu and He, 2018, https://arxiv.org/abs/1803.08494)."""
+"""Groups of channels that "group" normalizes apart (Wu and He, 2018, https://arxiv.org/abs/1803.08494)."""
 
 
 def norm(x: Tensor, *, kind: str = "batch", name: str) -> Tensor:
-    """Normalise `(B, H, W, C)` by `norm_layer`."""
+    """Normalize `(B, H, W, C)` by `norm_layer`."""
     return norm_layer(kind, channels=x.shape[-1], name=name)(x)
 
 
 def norm_layer(kind: str = "batch", *, channels: int, name: str, dtype: Any = None) -> layers.Layer:
-    """A normalisation with the constants of PyTorch.
+    """A normalization with the constants of PyTorch.
 
     Args:
         kind: "batch" over the batch, "group" over the pixels and `1 / GROUPS` of the channels of each image, or
             "instance" over the pixels of each image and channel. Where the channels do not fall into `GROUPS` equal
             groups there are as many as divide both numbers.
-        channels: Of what is normalised.
+        channels: Of what is normalized.
         name: Name of the layer.
         dtype: Precision policy of the layer, None for the global one.
     """
@@ -125,7 +125,7 @@ def conv_norm_act(
     norm_kind: str | None = "batch",
     name: str,
 ) -> Tensor:
-    """Convolution, normalisation, ReLU; `(B, H, W, C)` to `(B, H, W, filters)`. Only without a norm there is a bias."""
+    """Convolution, normalization, ReLU; `(B, H, W, C)` to `(B, H, W, filters)`. Only without a norm there is a bias."""
     use_bias = norm_kind is None
     if separable:
         x = separable_conv(x, filters, kernel_size, dilation=dilation, use_bias=use_bias, name=name)

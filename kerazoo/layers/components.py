@@ -10,7 +10,7 @@ from kerazoo.types import Tensor
 
 
 def component_areas(there: Tensor) -> Tensor:
-    """Area of the connected component that each pixel belongs to; neighbours share a side or a corner.
+    """Area of the connected component that each pixel belongs to; neighbors share a side or a corner.
 
     Every pixel starts with a number of its own. In each round it takes the largest number around it, and then the one
     that the pixel of that number has; until nothing changes, and a component has the largest number in it.
@@ -38,7 +38,7 @@ def component_areas(there: Tensor) -> Tensor:
 
 
 def largest_around(values: Tensor) -> Tensor:
-    """The largest of each pixel and its up to eight neighbours.
+    """The largest of each pixel and its up to eight neighbors.
 
     Args:
         values: `(B, H, W)` numbers, none negative; integers stay exact, which max pooling does not offer everywhere.

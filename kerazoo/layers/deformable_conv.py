@@ -60,7 +60,7 @@ class DeformableConv2D(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)  # offsets keep the precision they come in
         sizes = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
         if len(sizes) != 2 or any(size < 1 or size % 2 == 0 for size in sizes):
-            raise ValueError(f"`kernel_size` must be odd, as an even kernel has no centre; received {kernel_size}.")
+            raise ValueError(f"`kernel_size` must be odd, as an even kernel has no center; received {kernel_size}.")
         whole = {
             "filters": filters,
             "strides": strides,

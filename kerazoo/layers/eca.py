@@ -9,14 +9,14 @@ LEAST_KERNEL = 3
 
 
 def eca_kernel_size(channels: int, *, gamma: float = 2.0, offset: float = 1.0) -> int:
-    """Odd number of neighbouring channels that decide on one: `(log2(channels) + offset) / gamma`, at least 3."""
+    """Odd number of neighboring channels that decide on one: `(log2(channels) + offset) / gamma`, at least 3."""
     size = int(abs(math.log2(channels) + offset) / gamma)
     return max(LEAST_KERNEL, size if size % 2 else size + 1)
 
 
 @keras.saving.register_keras_serializable("kerazoo")
 class ECA(keras.layers.Layer):
-    """Scale each channel by a gate computed from the means of its neighbours: `x * sigmoid(conv1d(mean(x)))`.
+    """Scale each channel by a gate computed from the means of its neighbors: `x * sigmoid(conv1d(mean(x)))`.
 
     A handful of weights in all, where squeeze-and-excitation has two dense layers: nothing is squeezed. The mean over
     the pixels is taken in float32 whatever the precision policy.

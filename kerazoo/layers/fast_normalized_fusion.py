@@ -1,4 +1,4 @@
-"""Fast normalised fusion: a mean of maps whose weights are learned.
+"""Fast normalized fusion: a mean of maps whose weights are learned.
 
 Tan et al., 2020, https://arxiv.org/abs/1911.09070, section 3.3: sum_i relu(w_i) / (epsilon + sum_j relu(w_j)) x_i.
 """

@@ -1,4 +1,4 @@
-"""Gaussian smoothing of maps: every pixel becomes the weighted mean of its neighbourhood, without a weight to train.
+"""Gaussian smoothing of maps: every pixel becomes the weighted mean of its neighborhood, without a weight to train.
 
 Two passes, along the rows and along the columns, in place of one with a square kernel: size + size multiplications per
 pixel, and not size × size.
@@ -15,7 +15,7 @@ BORDERS = ("renormalize", "zeros")
 class GaussianSmooth(keras.layers.Layer):
     """Convolve each channel with a fixed Gaussian kernel of sum 1.
 
-    An odd `size` is centred on the pixel. An even one cannot be: its centre lies half a pixel further right and down,
+    An odd `size` is centered on the pixel. An even one cannot be: its center lies half a pixel further right and down,
     so that maps move by half a pixel to the upper left.
 
     Args:

@@ -22,7 +22,7 @@ class PyramidPooling(keras.layers.Layer):
         sizes: Rows and columns of each pooled map.
         filters: Channels of each projection; None shares those of the input out, `C // len(sizes)` each.
         inputs_first: Whether the input comes before the pooled maps in the result, or after them.
-        norm: Normalisation after each projection: "batch", "group", "instance", or None for a bias instead.
+        norm: Normalization after each projection: "batch", "group", "instance", or None for a bias instead.
         normalize_global: Whether the projection of the map of size 1 has that norm too, as in the paper; smp's PSPNet
             gives it a bias instead.
         align_corners: Whether corner pixels coincide in resizing.

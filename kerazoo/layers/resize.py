@@ -21,7 +21,7 @@ INTERPOLATIONS = ("bilinear", "nearest")
 class Resize(keras.layers.Layer):
     """Resize images by a factor, to a size, or to the size of another tensor.
 
-    Pixel centres are at half-integers (`align_corners=False`, as in OpenCV, PIL and Keras) or the corner pixels of
+    Pixel centers are at half-integers (`align_corners=False`, as in OpenCV, PIL and Keras) or the corner pixels of
     input and output coincide (`align_corners=True`, as smp does). No anti-aliasing.
 
     Args:

@@ -1,4 +1,4 @@
-"""Generalised Dice loss (Sudre et al., 2017, https://arxiv.org/abs/1707.03237).
+"""Generalized Dice loss (Sudre et al., 2017, https://arxiv.org/abs/1707.03237).
 
 Differs from the paper: the classes that an image does not have, whose weight 1/T² is infinite, follow an explicit
 policy.

@@ -16,7 +16,7 @@ class Counter:
     `tf.distribute` strategy without overflow. One `add` may bring up to 126 vectors of entries below 2**31.
 
     Args:
-        metric: The metric that owns (resets, saves, synchronises) the two variables.
+        metric: The metric that owns (resets, saves, synchronizes) the two variables.
         size: Length of the vector.
         name: Name of the variables.
     """

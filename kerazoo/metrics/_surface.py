@@ -67,11 +67,11 @@ def hausdorff_distance(
     """Distance within which `percentile` % of the surface of each mask have a surface pixel of the other.
 
     The larger of the two directions, each with its own percentile (by linear interpolation); 100 is the Hausdorff
-    distance itself, 95 does without the few worst pixels. The surface of a mask are its pixels with a direct neighbour
-    outside of it; what is beyond the image is outside. Distances are Euclidean, between centres of pixels.
+    distance itself, 95 does without the few worst pixels. The surface of a mask are its pixels with a direct neighbor
+    outside of it; what is beyond the image is outside. Distances are Euclidean, between centers of pixels.
 
     There is no distance to a mask without pixels. A truth that is missed altogether has the largest distance that the
-    image has, its diagonal between centres of pixels: to leave it out would make missing better than finding.
+    image has, its diagonal between centers of pixels: to leave it out would make missing better than finding.
 
     Args:
         truth: `(H, W)` or `(D, H, W)` mask of one class, bool or numbers 0 and 1.
@@ -103,7 +103,7 @@ def hausdorff_distance(
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:
-    """The pixels of a mask with a direct neighbour outside."""
+    """The pixels of a mask with a direct neighbor outside."""
     from scipy import ndimage
 
     return mask & ~ndimage.binary_erosion(mask)

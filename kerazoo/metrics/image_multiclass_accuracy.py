@@ -50,7 +50,7 @@ class ImageMulticlassAccuracy(ImageMetric):
         self.totals = Counter(self, 2 * self.num_ids, "totals")
 
     def update(self, labels: Labels, predicted: Tensor) -> None:
-        """Count images by kind, and those that are recognised."""
+        """Count images by kind, and those that are recognized."""
         check_num_ids(self, labels)
         found = areas(predicted, labels) >= self.min_area
         empty = ops.logical_and(is_seen(labels), ops.logical_not(has_foreground(labels)))
@@ -67,7 +67,7 @@ class ImageMulticlassAccuracy(ImageMetric):
         return ops.divide_no_nan(ops.sum(recall), ops.sum(ops.cast(total > 0, recall.dtype)))
 
     def counts(self) -> np.ndarray:
-        """`(2, K)` int64: images of each kind, and those recognised; kind 0 is empty. Outside of compiled code."""
+        """`(2, K)` int64: images of each kind, and those recognized; kind 0 is empty. Outside of compiled code."""
         return self.totals.exact().reshape(2, self.num_ids)
 
     def get_config(self) -> dict[str, Any]:

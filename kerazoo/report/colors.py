@@ -1,8 +1,8 @@
-"""Colours of every picture, and numpy rendering of images and masks as RGB arrays.
+"""Colors of every picture, and numpy rendering of images and masks as RGB arrays.
 
-The colours are those of Okabe and Ito (2008, https://jfly.uni-koeln.de/color/), which people with any of the common
-colour vision deficiencies can tell apart; green and blue are brighter, to be seen on dark images, and two of Paul Tol's
-follow. Classes and kinds of error share no colour.
+The colors are those of Okabe and Ito (2008, https://jfly.uni-koeln.de/color/), which people with any of the common
+color vision deficiencies can tell apart; green and blue are brighter, to be seen on dark images, and two of Paul Tol's
+follow. Classes and kinds of error share no color.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ ERROR_COLORS = {
 
 
 def class_color(class_id: int) -> str:
-    """Hex colour of foreground class `class_id` (from 1); the palette repeats after six classes."""
+    """Hex color of foreground class `class_id` (from 1); the palette repeats after six classes."""
     return CLASS_COLORS[(class_id - 1) % len(CLASS_COLORS)]
 
 
@@ -27,7 +27,7 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
     Args:
         image: `(H, W)` or `(H, W, C)`, any numeric dtype. uint8 is shown as it is, with white at 255; any other dtype
             is stretched from its 0.5th to its 99.5th percentile. Three or four channels are RGB (alpha is ignored); of
-            any other number the first channel is shown in grey.
+            any other number the first channel is shown in gray.
 
     Returns: `(H, W, 3)` uint8.
     Raises: ValueError if `image` has another number of dimensions, or no pixels.
@@ -48,7 +48,7 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, *, opacity: float = 0.4) -> np.ndarray:
-    """Image with every foreground class tinted in its colour and outlined.
+    """Image with every foreground class tinted in its color and outlined.
 
     The outline lies outside the region, so that the smallest region can still be seen in a thumbnail and what is inside
     it stays readable.
@@ -56,7 +56,7 @@ def overlay(image: np.ndarray, mask: np.ndarray, *, opacity: float = 0.4) -> np.
     Args:
         image: `(H, W)` or `(H, W, C)`, any numeric dtype; shown as by `to_rgb`.
         mask: `(H, W)` or `(H, W, 1)` class ids, 0 the background.
-        opacity: Weight of the colour inside a region, in [0, 1].
+        opacity: Weight of the color inside a region, in [0, 1].
 
     Returns: `(H, W, 3)` uint8.
     Raises: ValueError if the sizes of `image` and `mask` differ.
@@ -73,7 +73,7 @@ def overlay(image: np.ndarray, mask: np.ndarray, *, opacity: float = 0.4) -> np.
 
 
 def error_map(truth: np.ndarray, prediction: np.ndarray, *, image: np.ndarray | None = None) -> np.ndarray:
-    """Where a prediction is right and wrong: one colour of `ERROR_COLORS` per kind.
+    """Where a prediction is right and wrong: one color of `ERROR_COLORS` per kind.
 
     White is foreground that was found with its class, orange a false positive, blue a false negative, purple foreground
     found with another class.

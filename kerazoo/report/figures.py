@@ -33,7 +33,7 @@ def draw_rows(
         rows: Caption and pictures of each row, all of one size: `(H, W, 3)` uint8, or `(H, W)` in [0, 1].
         path: PNG to write; missing directories are made.
         headings: What each column shows.
-        legend: Lines of names with their colours; None is a heading.
+        legend: Lines of names with their colors; None is a heading.
         title: Line above the pictures, or None.
 
     Returns: `path`.
@@ -71,7 +71,7 @@ def tiles(images: Sequence[np.ndarray], path: str | Path, *, columns: int = 8, t
     """Draw small pictures in a grid, such as the filters of a convolution or inputs that excite its units.
 
     Args:
-        images: `(H, W, C)` or `(H, W)`, in [0, 1] or, if one has a value above 1, in [0, 255]. Colour if C is 3, else
+        images: `(H, W, C)` or `(H, W)`, in [0, 1] or, if one has a value above 1, in [0, 255]. Color if C is 3, else
             the mean over the channels.
         path: PNG to write; missing directories are made.
         columns: Pictures in a row.
@@ -103,7 +103,7 @@ def tiles(images: Sequence[np.ndarray], path: str | Path, *, columns: int = 8, t
 
 
 def scale_colors() -> list[tuple[str, str]]:
-    """Numbers from 0 to 1 with their colours, for a legend."""
+    """Numbers from 0 to 1 with their colors, for a legend."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 

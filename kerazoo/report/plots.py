@@ -316,7 +316,7 @@ def _foreground(probability: np.ndarray) -> np.ndarray:
 def _legend_lines(
     classes: list[int], class_names: list[str], with_probability: bool
 ) -> list[list[tuple[str, str | None]]]:
-    """Lines of the legend: names with their colours, headings without."""
+    """Lines of the legend: names with their colors, headings without."""
     errors = [(kind, color) for kind, color in ERROR_COLORS.items() if len(classes) > 1 or kind != "wrong class"]
     lines: list[list[tuple[str, str | None]]] = [[("errors:", None), *errors], *_class_lines(classes, class_names)]
     if with_probability:
@@ -325,7 +325,7 @@ def _legend_lines(
 
 
 def _class_lines(classes: list[int], class_names: list[str]) -> list[list[tuple[str, str | None]]]:
-    """Lines with the colours of the foreground classes, where there are several."""
+    """Lines with the colors of the foreground classes, where there are several."""
     lines = []
     for start in range(0, len(classes) if len(classes) > 1 else 0, _CLASSES_PER_LINE):
         some = classes[start : start + _CLASSES_PER_LINE]

@@ -38,7 +38,7 @@ def make_batches(
         "cache": recipe.data.cache,
         "seed": settings.seed,
         "outputs": outputs,
-        "weights": create("data.weights", settings.weights) if weigh and settings.weights else None,
+        "weights": create("data.batches.pixel_weights", settings.weights) if weigh and settings.weights else None,
     }
     if not train:
         return pipeline(source, shuffle=False, **form)
@@ -47,7 +47,7 @@ def make_batches(
         sampler=settings.sampler,
         balance=settings.balance,
         balanced_batches=settings.balanced_batches,
-        augment=[create("data.augment", part) for part in settings.augment],
+        augment=[create("data.batches.augment", part) for part in settings.augment],
         shuffle=True,
         **form,
     )

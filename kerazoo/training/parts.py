@@ -65,8 +65,8 @@ _TABLES = {
     "heads": "HEADS",
     "losses": "LOSSES",
     "optimizers": "OPTIMIZERS",
-    "data.augment": "AUGMENTATIONS",
-    "data.weights": "WEIGHTS",
+    "data.batches.augment": "AUGMENTATIONS",
+    "data.batches.pixel_weights": "WEIGHTS",
 }
 
 

@@ -83,7 +83,7 @@ class Model(Section):
         decoder: A name of `kerazoo.decoders.list()`.
         head: A name of `kerazoo.heads.list()`.
         weights: Weights of the encoder as in `kerazoo.segmenter`; None for random ones.
-        preprocessing: Images are in 0-255, and the model normalises them as its encoder wants.
+        preprocessing: Images are in 0-255, and the model normalizes them as its encoder wants.
         output_stride: Stride of the encoder's coarsest level, or None for what the decoder declares.
         depth: Levels of the encoder, or None for what the decoder declares.
         aux: Supervise every decoded level too, see `training.aux_weight`; the trained model is used without them.
@@ -176,8 +176,9 @@ class Training(Section):
         balance: What "under" and "over" balance: "foreground" against empty images, or "classes" against each other.
         balanced_batches: Half of every batch is foreground images, not only half of the epoch.
         augment: Augmentations of the training images, in order.
-        weights: A name of `kerazoo.data.weights.list()` with its keywords: weights of the pixels in the loss, made from
-            each training mask; of validation masks too where a term of the loss cannot do without. None for none.
+        weights: A name of `kerazoo.data.pixel_weights.list()` with its keywords: weights of the pixels in the
+            loss, made from each training mask; of validation masks too where a term of the loss cannot do without.
+            None for none.
         jit_compile: XLA: True, False, or "auto" for Keras's choice.
         strategy: Devices (see `kerazoo.training.strategy`).
         freeze: The part that is not trained, or None.
@@ -196,8 +197,8 @@ class Training(Section):
     sampler: Literal["natural", "under", "over"] = "natural"
     balance: Literal["foreground", "classes"] = "foreground"
     balanced_batches: bool = False
-    augment: tuple[Annotated[Part, registered("data.augment")], ...] = ()
-    weights: Annotated[Part, registered("data.weights")] | None = None
+    augment: tuple[Annotated[Part, registered("data.batches.augment")], ...] = ()
+    weights: Annotated[Part, registered("data.batches.pixel_weights")] | None = None
     jit_compile: bool | Literal["auto"] = "auto"
     strategy: Literal["auto", "single", "mirrored", "data_parallel"] = "auto"
     freeze: Freeze | None = None
@@ -250,7 +251,7 @@ class Recipe(Section):
         name: What tables and reports call the run; the file's name if the file does not say.
         data: Source, split and image size.
         model: Encoder, decoder, head.
-        loss: Terms of the loss; their weighted sum is minimised.
+        loss: Terms of the loss; their weighted sum is minimized.
         optimizer: Optimizer and schedule.
         training: Epochs, batches, precision, sampling.
         evaluation: Checkpoint, threshold, intervals, gallery.
@@ -272,7 +273,7 @@ class Recipe(Section):
             if training.weights is None and loss.needs_weight:
                 raise ValueError(
                     f"the loss {part.name!r} needs weights of the pixels, received weights=null. Set training.weights "
-                    "to a name of kerazoo.data.weights.list(), such as boundary."
+                    "to a name of kerazoo.data.pixel_weights.list(), such as boundary."
                 )
             if training.weights is not None and loss.weighted and not loss.per_pixel:
                 raise ValueError(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from kerazoo.doctor import Report, doctor
 from kerazoo.training import callbacks
 from kerazoo.training.build import build_model, compile_model, make_batches, needs_weights, plain_data_errors
-from kerazoo.training.doctor import Report, doctor
 from kerazoo.training.evaluate import evaluate
 from kerazoo.training.recipe import Recipe
 from kerazoo.training.run import SPLITS, describe_environment, open_source, read_run, read_split, write_json
@@ -178,7 +178,7 @@ def _start(
 
 def _audit(recipe: Recipe, source: "Source", split: dict[str, "Source"]) -> dict[str, Any]:
     """What the report says of the data: the source, the sampler, the splits and the warnings."""
-    from kerazoo.data.sampling import audit
+    from kerazoo.data.batches.sampling import audit
 
     counts = {name: {"images": len(part), "foreground": int(part.foreground.sum())} for name, part in split.items()}
     chosen = recipe.training

@@ -1,13 +1,18 @@
-"""Segmentation from labels of images: class activation maps, thresholds without masks, pseudo-masks, explanations."""
+"""Segmentation from labels of images: class activation maps, thresholds without masks, pseudo-masks."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from kerazoo.weak.cam import cam_alpha, cam_beta, segmenter_of
 from kerazoo.weak.evaluation import evaluate
-from kerazoo.weak.explain import activation_maximization, first_filters, grad_cam
 from kerazoo.weak.maps import ClassMaps, class_maps
 from kerazoo.weak.pooling import POOLINGS
 from kerazoo.weak.pseudo_masks import pseudo_masks
 from kerazoo.weak.refinement import random_walk
 from kerazoo.weak.thresholds import Threshold, choose_threshold
+
+if TYPE_CHECKING:
+    from kerazoo.explain import activation_maximization, first_filters, grad_cam
 
 __all__ = [
     "POOLINGS",
@@ -25,3 +30,10 @@ __all__ = [
     "random_walk",
     "segmenter_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`kerazoo.explain` stands above this package, and its functions keep their old names here."""
+    if name not in ("activation_maximization", "first_filters", "grad_cam"):
+        raise AttributeError(f"module 'kerazoo.weak' has no attribute {name!r}")
+    return getattr(importlib.import_module("kerazoo.explain"), name)

@@ -1,4 +1,4 @@
-"""Masks that end where the image has an edge: random walks on the affinities of neighbouring pixels.
+"""Masks that end where the image has an edge: random walks on the affinities of neighboring pixels.
 
 Grady, 2006, https://doi.org/10.1109/TPAMI.2006.233. Class maps find objects and blur their borders; the image knows
 where those are. It takes no dense CRF and nothing trained.

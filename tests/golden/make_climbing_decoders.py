@@ -2,14 +2,13 @@
 in a blink, for arguments that whole models do not reach.
 
 Run in an environment that has it and PyTorch: `PYTHONPATH=tests python tests/golden/make_climbing_decoders.py`. Weights
-are by `golden_rule.fill`, features by `golden_rule.image`, as `tests/pyramids.py` makes them.
+are by `golden_rule.fill`, features by `golden_rule.image`, as `tests/support/pyramids.py` makes them.
 """
 
 from pathlib import Path
 
 import numpy as np
 import torch
-from golden_rule import fill, image
 from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 from segmentation_models_pytorch.decoders.manet.decoder import MAnetDecoder
 from segmentation_models_pytorch.decoders.pan.decoder import PANDecoder
@@ -17,6 +16,7 @@ from segmentation_models_pytorch.decoders.segformer.decoder import SegformerDeco
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from segmentation_models_pytorch.decoders.unetplusplus.decoder import UnetPlusPlusDecoder
 from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
+from support.golden_rule import fill, image
 
 CHANNELS = (3, 16, 18, 20, 24, 32)
 """Of the image, which decoders are told too, and of the five levels of the encoder."""

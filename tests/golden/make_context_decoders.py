@@ -2,17 +2,17 @@
 to be checked in a blink, for arguments that whole models do not reach.
 
 Run in an environment that has them and PyTorch: `PYTHONPATH=tests python tests/golden/make_context_decoders.py`.
-Weights are by `golden_rule.fill`, features by `golden_rule.image`, as `tests/decoder_alone.py` makes them.
+Weights are by `golden_rule.fill`, features by `golden_rule.image`, as `tests/support/decoder_alone.py` makes them.
 """
 
 from pathlib import Path
 
 import numpy as np
 import torch
-from golden_rule import fill, image
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Decoder, DeepLabV3PlusDecoder
 from segmentation_models_pytorch.decoders.linknet.decoder import LinknetDecoder
 from segmentation_models_pytorch.decoders.pspnet.decoder import PSPDecoder
+from support.golden_rule import fill, image
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 CHANNELS = (3, 16, 20, 24, 28)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from golden_rule import fill, image
+from support.golden_rule import fill, image
 
 CASES = {  # name of the file: timm's model, arguments, size of the image
     "resnet18": ("resnet18", {}, (64, 64)),

@@ -1,7 +1,7 @@
 """Write the golden files of whole models of segmentation_models_pytorch and torchvision, weights by `golden_rule.fill`.
 
 Run in an environment that has them and PyTorch: `PYTHONPATH=tests python tests/golden/make_models.py [NAME …]`. A file
-holds what `tests/test_pretrained_smp.py` needs, and no weights: the configuration as smp saves it, names and shapes of
+holds what `tests/convert/test_smp.py` needs, and no weights: the configuration as smp saves it, names and shapes of
 all tensors, seed and shape of the image, and every fifth logit of every fifth row.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 import torchvision
-from golden_rule import fill, image
+from support.golden_rule import fill, image
 
 STEP = 5
 SQUARE = (64, 64)

@@ -2,7 +2,7 @@
 
 Run in an environment with PyTorch and torchvision: `PYTHONPATH=tests python tests/golden/make_unpooling_decoders.py`.
 Weights are by `golden_rule.fill`, by the names of our layers (of torchvision's modules in the encoder), images by
-`golden_rule.image`, as `tests/test_decoders_fcn.py` and `tests/test_decoders_switches.py` make them. `fcn_head` and the
+`golden_rule.image`, as `tests/decoders/test_fcn.py` and `tests/decoders/test_switches.py` make them. `fcn_head` and the
 encoder are torchvision's own code.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from golden_rule import fill, image
+from support.golden_rule import fill, image
 from torchvision.models.segmentation.fcn import FCNHead
 from torchvision.models.vgg import make_layers
 

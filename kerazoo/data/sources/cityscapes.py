@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kerazoo.data.id_lists import IdList
-from kerazoo.data.label_values import label_values
-from kerazoo.data.pairing import directory
 from kerazoo.data.source import Source
+from kerazoo.data.sources._label_values import label_values
+from kerazoo.data.sources._pairing import directory
 from kerazoo.data.sources.folder import folder
 
 CLASSES = {

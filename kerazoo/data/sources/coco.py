@@ -8,13 +8,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from kerazoo.arguments import check_choice
-from kerazoo.data.coco_file import CocoFile, read_coco
 from kerazoo.data.faults import DataError, MissingError, raise_all
+from kerazoo.data.formats.coco import CocoFile, read_coco
+from kerazoo.data.formats.images import SUFFIXES, check_intensity_range, read_header, read_image
+from kerazoo.data.formats.instances import areas, decode
 from kerazoo.data.id_lists import IdList, read_ids
-from kerazoo.data.images import SUFFIXES, check_intensity_range, read_header, read_image
-from kerazoo.data.instances import areas, decode
-from kerazoo.data.pairing import directory, list_files, without_suffix
 from kerazoo.data.source import Facts, Source, in_threads
+from kerazoo.data.sources._pairing import directory, list_files, without_suffix
 
 IGNORE = 255
 """Mask id of pixels that count nowhere, where a source makes them itself."""

@@ -12,11 +12,11 @@ import numpy as np
 
 from kerazoo.data.emptiness import empty_among_full
 from kerazoo.data.faults import DataError, MissingError, raise_all
+from kerazoo.data.formats.images import check_intensity_range, read_header, read_image, read_mask
 from kerazoo.data.id_lists import IdList, check_known, read_ids
-from kerazoo.data.images import check_intensity_range, read_header, read_image, read_mask
-from kerazoo.data.mask_rule import MaskRule, count_classes
-from kerazoo.data.pairing import Pairs, directory, pair
 from kerazoo.data.source import Facts, Source, in_threads
+from kerazoo.data.sources._mask_rule import MaskRule, count_classes
+from kerazoo.data.sources._pairing import Pairs, directory, pair
 
 _FLOATS = (".tif", ".tiff")  # suffixes of files that can hold floats
 _TASTED = 16  # TIFF images that are decoded to see whether floats are in 0-1
@@ -53,7 +53,7 @@ def folder(
         image_suffix: Ending, or endings, of image files (".tif", "_image.png"), cut off to get the id; None means every
             common format. Where masks lie beside images, what ends in `mask_suffix` is no image.
         mask_suffix: What follows the image's id in the mask's name: ".png", "_mask.png".
-        mask_values: Class id of each value in mask files, `{0: 0, 255: 1}`, or of each colour,
+        mask_values: Class id of each value in mask files, `{0: 0, 255: 1}`, or of each color,
             `{(0, 0, 0): 0, (255, 0, 0): 1}`. None means that the values are ids already; a palette's are its indices.
         mask_threshold: Foreground is where the mask is greater: for anti-aliased or JPEG-compressed masks.
         class_from: "pixel": the mask says the class. "directory": the mask says foreground or not, and the directory in

@@ -11,13 +11,13 @@ import numpy as np
 
 from kerazoo.arguments import check_choice, check_whole
 from kerazoo.data.faults import DataError, MissingError, raise_all
+from kerazoo.data.formats.intensity import Window, check_window, to_unit
+from kerazoo.data.formats.nifti import Volume, as_ids, check_orientation
 from kerazoo.data.id_lists import IdList, read_ids
-from kerazoo.data.intensity import Window, check_window, to_unit
-from kerazoo.data.mask_rule import MaskRule, count_classes
-from kerazoo.data.nifti import Volume, as_ids, check_orientation
-from kerazoo.data.pairing import directory
 from kerazoo.data.source import Facts, Source
-from kerazoo.data.volumes import Scan, open_all, pair, present_values
+from kerazoo.data.sources._mask_rule import MaskRule, count_classes
+from kerazoo.data.sources._pairing import directory
+from kerazoo.data.sources._volumes import Scan, open_all, pair, present_values
 
 _CLASSES = ("liver", "lesion")
 

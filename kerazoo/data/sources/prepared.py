@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from kerazoo.data.id_lists import IdList, read_ids
-from kerazoo.data.pairing import directory
 from kerazoo.data.shards import DTYPES, FORMAT, RECORDS, SOURCE, load, shard_name, unjoin
 from kerazoo.data.source import Facts, Source
+from kerazoo.data.sources._pairing import directory
 
 
 def prepared(root: str | Path, *, exclude: IdList | None = None) -> Source:

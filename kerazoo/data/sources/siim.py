@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from kerazoo.arguments import check_choice
-from kerazoo.data.dicom import WINDOWS, read_dicom, read_dicom_header, read_person
 from kerazoo.data.faults import DataError, FaultyError, MissingError, raise_all
+from kerazoo.data.formats.dicom import WINDOWS, read_dicom, read_dicom_header, read_person
+from kerazoo.data.formats.intensity import Window, check_window
+from kerazoo.data.formats.names import Names, find, pack
+from kerazoo.data.formats.rle_table import RleTable, read_table
 from kerazoo.data.id_lists import IdList, read_ids
-from kerazoo.data.intensity import Window, check_window
-from kerazoo.data.names import Names, find, pack
-from kerazoo.data.pairing import directory
-from kerazoo.data.rle_table import RleTable, read_table
 from kerazoo.data.source import Facts, Source, in_threads
+from kerazoo.data.sources._pairing import directory
 
 _TASTED = 16  # files whose names are compared with the patient's that they hold
 
@@ -44,7 +44,7 @@ def siim(
     Args:
         root: Directory of the images; sub-directories are searched. Hidden files are skipped.
         csv: File with the columns `ImageId` and `EncodedPixels`, one row per mask instance, which are united; -1 stands
-            for no foreground. Run lengths are relative and go down the columns, see `kerazoo.data.rle`.
+            for no foreground. Run lengths are relative and go down the columns, see `kerazoo.data.formats.rle`.
         suffix: Ending of the images' names, in whatever case; "" takes every file.
         window: Which intensities become black and white: "header", as the file asks to be displayed; "full", all that
             its bits can hold; "minmax", the image's own; or (low, high) after rescaling.

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from kerazoo.data.faults import DataError, MissingError, raise_all
+from kerazoo.data.formats.images import check_intensity_range, read_header
 from kerazoo.data.id_lists import IdList, read_ids
-from kerazoo.data.images import check_intensity_range, read_header
-from kerazoo.data.mask_rule import MaskRule, count_classes
-from kerazoo.data.pairing import Pairs, directory, without_suffix
 from kerazoo.data.source import Facts, Source, in_threads
+from kerazoo.data.sources._mask_rule import MaskRule, count_classes
+from kerazoo.data.sources._pairing import Pairs, directory, without_suffix
 from kerazoo.data.sources.folder import Folder
 from kerazoo.requires import require
 
@@ -129,11 +129,11 @@ def table(
     if shown is None:
         return Source(pixels)
     shown = shown if count > 1 else shown[:, 1:]
-    return Source(Labelled(pixels=pixels, labels=shown, has_masks=mask is not None))
+    return Source(Labeled(pixels=pixels, labels=shown, has_masks=mask is not None))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labelled:
+class Labeled:
     """A `Reader` whose labels are known without its masks; `table` makes it.
 
     Args:

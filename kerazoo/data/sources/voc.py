@@ -5,9 +5,9 @@ from pathlib import Path
 
 from kerazoo.data.faults import DataError
 from kerazoo.data.id_lists import IdList
-from kerazoo.data.label_values import label_values
-from kerazoo.data.pairing import directory
 from kerazoo.data.source import Source
+from kerazoo.data.sources._label_values import label_values
+from kerazoo.data.sources._pairing import directory
 from kerazoo.data.sources.folder import folder
 
 CLASSES = (
@@ -30,8 +30,8 @@ def voc(
 ) -> Source:
     """A directory with `JPEGImages`, `SegmentationClass` and `ImageSets/Segmentation`, as VOC2012 and exports have it.
 
-    Masks are read by the index of their palette, or, where they were saved in colour, by VOC's colours. If the
-    directory has a `labelmap.txt`, as CVAT writes it, that says which classes and colours there are.
+    Masks are read by the index of their palette, or, where they were saved in color, by VOC's colors. If the
+    directory has a `labelmap.txt`, as CVAT writes it, that says which classes and colors there are.
 
     Args:
         root: The directory, such as VOCdevkit/VOC2012.
@@ -69,8 +69,8 @@ def voc(
     )
 
 
-def colours(count: int = 256) -> list[tuple[int, int, int]]:
-    """VOC's colour of each index: the bits of the index, spread over red, green and blue from the highest bit down."""
+def colors(count: int = 256) -> list[tuple[int, int, int]]:
+    """VOC's color of each index: the bits of the index, spread over red, green and blue from the highest bit down."""
     return [
         (
             sum((index >> 3 * bit & 1) << 7 - bit for bit in range(3)),
@@ -82,14 +82,14 @@ def colours(count: int = 256) -> list[tuple[int, int, int]]:
 
 
 def _standard() -> list[tuple[int | tuple[int, int, int], str | None]]:
-    """Values and colours of the masks with the names of their classes; None is void."""
+    """Values and colors of the masks with the names of their classes; None is void."""
     names = [*enumerate(("background", *CLASSES)), (VOID, None)]
-    palette = colours()
+    palette = colors()
     return [*names, *((palette[index], name) for index, name in names)]
 
 
 def _label_map(path: Path) -> list[tuple[int | tuple[int, int, int], str | None]]:
-    """Lines `name:red,green,blue:…` of CVAT: the index of a class is its line, its colour the second field."""
+    """Lines `name:red,green,blue:…` of CVAT: the index of a class is its line, its color the second field."""
     table: list[tuple[int | tuple[int, int, int], str | None]] = [(VOID, None)]
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and line[0] != "#"]
     for index, line in enumerate(lines):

@@ -1,0 +1,122 @@
+"""What is known of a file of pretrained weights."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Origin = Literal["keras", "smp", "timm", "torchvision"]
+Order = Literal["RGB", "BGR"]
+Colors = tuple[float, ...]
+
+NAME = re.compile(r"[a-z0-9_]+\.[a-z0-9_]+")
+FILE = re.compile(r"[A-Za-z0-9][\w.-]*\.(h5|safetensors|pth)")
+REPO = re.compile(r"[\w-]+/[\w.-]+")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+DIGEST = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{8,64}")
+
+NOT_STATED = "not stated"
+"""Licence of files whose publisher says nothing about the weights; `weights/README.md` has what is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What a network was trained to see of a raw image in [0, 255]: `(scale * image - mean) / std`, per color.
+
+    Attributes:
+        scale: Factor on the intensities.
+        mean: One per color, in the order of the network.
+        std: One per color.
+        order: Of the colors that the network takes.
+    """
+
+    scale: float
+    mean: Colors
+    std: Colors
+    order: Order = "RGB"
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest value that an image in [0, 255] can have afterwards."""
+        ends = [(255 * self.scale * end - m) / s for m, s in zip(self.mean, self.std, strict=True) for end in (0, 1)]
+        return min(ends), max(ends)
+
+
+TORCH = Preprocessing(scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+CAFFE = Preprocessing(scale=1.0, mean=(103.939, 116.779, 123.68), std=(1.0,) * 3, order="BGR")
+MINUS_ONE_TO_ONE = Preprocessing(scale=1 / 127.5, mean=(1.0,) * 3, std=(1.0,) * 3)
+BY_128 = Preprocessing(scale=1 / 128, mean=(1.0,) * 3, std=(1.0,) * 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One file of weights: where it is, how it is recognized, and what is published about it.
+
+    A field is None where its origin does not say; nothing is guessed.
+
+    Attributes:
+        name: `arch.tag`, such as "resnet50.tv_in1k"; `arch` is a name of `kerazoo.encoders.list()`.
+        origin: Library whose sources the facts are from; its module in `kerazoo.checkpoints.origins` says which files.
+        file: Name of the file.
+        url: Address of the file, or None for a file on the Hugging Face Hub.
+        repo: Repository on the Hub, or None for a file with a `url`.
+        revision: Commit of the repository that is asked for. None takes the newest; the commit that the Hub answered
+            and the file's sha256 are then noted beside the download, and hold from there on.
+        digest: "sha256:…" or "md5:…", in hexadecimal; of a sha256 the first eight or more digits.
+        licence: SPDX identifier in lower case, or `NOT_STATED`.
+        training_data: Data sets, in the order of training.
+        image_size: Rows and columns of the images that the origin's configuration asks for.
+        top1: Published top-1 accuracy on ImageNet, in percent.
+        top1_size: Rows and columns of the images that `top1` was measured on.
+        preprocessing: What it was trained to see of an image.
+
+    Raises:
+        ValueError: a field is not of the form described here.
+    """
+
+    name: str
+    origin: Origin
+    file: str
+    url: str | None = None
+    repo: str | None = None
+    revision: str | None = None
+    digest: str | None = None
+    licence: str
+    training_data: tuple[str, ...] = ("ImageNet-1k",)
+    image_size: int = 224
+    top1: float | None = None
+    top1_size: int | None = None
+    preprocessing: Preprocessing = TORCH
+
+    def __post_init__(self):
+        forms = {"name": NAME, "file": FILE, "repo": REPO, "revision": COMMIT, "digest": DIGEST}
+        for field, form in forms.items():
+            value = getattr(self, field)
+            if value is not None and not form.fullmatch(value):
+                raise ValueError(
+                    f"The record {self.name!r} has {field}={value!r}, which is not of the form {form.pattern}."
+                )
+        if (self.url is None) == (self.repo is None):
+            raise ValueError(
+                f"The record {self.name!r} needs a `url` or a `repo`, received {self.url} and {self.repo}."
+            )
+        if self.url is not None and not self.url.startswith("https://"):
+            raise ValueError(f"The record {self.name!r} has url={self.url!r}; addresses begin with https://.")
+        if self.revision is not None and self.repo is None:
+            raise ValueError(f"The record {self.name!r} has a revision of no `repo`.")
+        if not self.licence or not self.training_data:
+            raise ValueError(f"The record {self.name!r} needs a `licence` and `training_data`.")
+
+    @property
+    def arch(self) -> str:
+        """Name of the encoder."""
+        return self.name.partition(".")[0]
+
+    @property
+    def tag(self) -> str:
+        """Name of the weights among those of the encoder."""
+        return self.name.partition(".")[2]
+
+    @property
+    def address(self) -> str:
+        """Where the file is, as people open it in a browser."""
+        return self.url or f"https://huggingface.co/{self.repo}/resolve/{self.revision or 'main'}/{self.file}"

@@ -1,0 +1,1 @@
+"""From a source to batches: draw, decode, cache, resize, augment, batch, serve."""

@@ -1,1 +1,0 @@
-"""What `kerazoo.doctor` looks at, and the checks, one kind per file."""
