@@ -35,7 +35,7 @@ class BoundaryWeighted(CrossEntropy):
         ValueError: `sample_weight` is missing, or what `CrossEntropy` raises.
     """
 
-    needs_weight = 'the weights w(x) of the pixels: pass weights="boundary" to kerazoo.data.pipeline'
+    needs_weight = 'the weights w(x) of the pixels: pass pixel_weights="boundary" to kerazoo.data.pipeline'
 
     def __init__(
         self,
