@@ -15,7 +15,7 @@ from kerazoo.arguments import check_choice, check_whole
 from kerazoo.decoders._levels import level_names, levels_from, stride_ratios
 from kerazoo.layers import FastNormalizedFusion, Resize
 from kerazoo.layers.blocks import conv, separable_conv
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 FUSIONS = ("fast", "sum")
 EXTRAS = ("project", "pool")
@@ -27,7 +27,7 @@ COMPOUND = ((64, 3), (88, 4), (112, 5), (160, 6), (224, 7), (288, 7), (384, 8), 
 
 
 @dataclass(frozen=True, kw_only=True)
-class BiFPN:
+class BiFPN(Decoder):
     """Repeated top-down and bottom-up paths with learned weights of their inputs.
 
     Coarser levels are added to the encoder's: the default arguments decode five levels, P3 to P7 of the paper.
@@ -55,9 +55,6 @@ class BiFPN:
     extra_levels: int = 2
     extra: str = "project"
     fusion: str = "fast"
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         for name in ("width", "repeats", "finest_stride"):

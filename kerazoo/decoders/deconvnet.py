@@ -13,13 +13,13 @@ from keras import layers
 from kerazoo.arguments import check_choice, check_fraction, check_odd, check_whole, check_wholes
 from kerazoo.decoders._unpooling import plan_unpooling, unpool
 from kerazoo.layers.blocks import norm
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 PADDINGS = ("same", "valid")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeconvNet:
+class DeconvNet(Decoder):
     """A bottleneck of two fully connected layers as convolutions, then stages of unpooling and deconvolution.
 
     Args:
@@ -45,8 +45,6 @@ class DeconvNet:
     dropout: float = 0.5
     convolutions: tuple[int, ...] | None = None
 
-    output_stride = 32
-    depth = None
     switches = True
 
     def __post_init__(self):

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from kerazoo.arguments import check_fraction, check_odd, check_whole
 from kerazoo.decoders._context import fully_connected, pass_through
-from kerazoo.types import Features, Level
+from kerazoo.types import Decoder, Features, Level
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeepLabV1:
+class DeepLabV1(Decoder):
     """fc6 and fc7 as convolutions of the coarsest level.
 
     Args:
@@ -35,7 +35,6 @@ class DeepLabV1:
     encoder_levels: bool = False
 
     output_stride = 8
-    depth = None
 
     def __post_init__(self):
         check_whole("DeepLabV1", "width", self.width)

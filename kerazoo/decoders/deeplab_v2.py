@@ -13,13 +13,13 @@ from keras import layers
 from kerazoo.arguments import check_choice, check_fraction, check_whole, check_wholes
 from kerazoo.decoders._context import fully_connected, pass_through
 from kerazoo.layers.blocks import conv
-from kerazoo.types import Features, Level
+from kerazoo.types import Decoder, Features, Level
 
 BRANCHES = ("convolution", "fully_connected")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeepLabV2:
+class DeepLabV2(Decoder):
     """Parallel dilated convolutions of the coarsest level, summed or concatenated.
 
     Args:
@@ -44,7 +44,6 @@ class DeepLabV2:
     encoder_levels: bool = False
 
     output_stride = 8
-    depth = None
 
     def __post_init__(self):
         check_whole("DeepLabV2", "width", self.width)

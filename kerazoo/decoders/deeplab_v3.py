@@ -13,13 +13,13 @@ from kerazoo.arguments import check_choice, check_fraction, check_whole, check_w
 from kerazoo.decoders._context import aspp_rates, pass_through
 from kerazoo.layers import ASPP
 from kerazoo.layers.blocks import conv, conv_norm_act, norm
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 CONTEXTS = ("aspp", "cascade")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeepLabV3:
+class DeepLabV3(Decoder):
     """Enlarge the receptive field of the coarsest level by ASPP or by a cascade of dilated residual blocks.
 
     torchvision's and smp's DeepLabV3 are `convolutions=1, dropout=0.5` at an `output_stride` of 8.
@@ -51,7 +51,6 @@ class DeepLabV3:
     encoder_levels: bool = False
 
     output_stride = 16
-    depth = None
 
     def __post_init__(self):
         check_choice("DeepLabV3", "context", self.context, CONTEXTS)

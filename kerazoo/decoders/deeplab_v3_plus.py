@@ -12,11 +12,11 @@ from kerazoo.arguments import check_fraction, check_whole, check_wholes
 from kerazoo.decoders._context import aspp_rates
 from kerazoo.layers import ASPP, Resize
 from kerazoo.layers.blocks import conv_norm_act
-from kerazoo.types import Features, Level
+from kerazoo.types import Decoder, Features, Level
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeepLabV3Plus:
+class DeepLabV3Plus(Decoder):
     """Upsample the ASPP output, concatenate projected low-level features, and convolve.
 
     smp's DeepLabV3Plus is `rates=(12, 24, 36), separable_aspp=True, separable=True, context_convolutions=1,
@@ -52,7 +52,6 @@ class DeepLabV3Plus:
     align_corners: bool = False
 
     output_stride = 16
-    depth = None
 
     def __post_init__(self):
         for name in ("width", "low_level_width", "low_level_stride"):

@@ -15,14 +15,14 @@ from kerazoo.decoders._levels import level_names, levels_from
 from kerazoo.decoders.fpn import output_conv
 from kerazoo.layers import DeformableConv2D, Resize
 from kerazoo.layers.blocks import conv
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 POINTS = 9
 """Sampling points of the deformable convolution, which is 3x3."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FaPN:
+class FaPN(Decoder):
     """A top-down path whose coarse features are aligned with the finer level before they are added.
 
     Args:
@@ -38,9 +38,6 @@ class FaPN:
     width: int = 256
     finest_stride: int = 4
     offset_groups: int = 8
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         for name in ("width", "finest_stride", "offset_groups"):

@@ -18,13 +18,13 @@ from kerazoo.decoders._context import fully_connected
 from kerazoo.decoders._levels import level_names
 from kerazoo.layers import BilinearKernel, CropLike
 from kerazoo.layers.blocks import conv, conv_norm_act
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 CONTEXTS = ("conv", "fc", None)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FCN:
+class FCN(Decoder):
     """Scores of the coarsest levels, upsampled and summed.
 
     Args:
@@ -50,9 +50,6 @@ class FCN:
     context_width: int | None = None
     kernel_size: int | None = None
     dropout: float | None = None
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         check_whole("FCN", "skips", self.skips, least=0)

@@ -14,11 +14,11 @@ from kerazoo.decoders._levels import level_names, levels_from
 from kerazoo.layers import Resize
 from kerazoo.layers.blocks import conv
 from kerazoo.layers.resize import INTERPOLATIONS
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class FPN:
+class FPN(Decoder):
     """Lateral 1x1 convolutions, a top-down path, and a 3x3 output convolution per level.
 
     Args:
@@ -34,9 +34,6 @@ class FPN:
     width: int = 256
     finest_stride: int = 4
     interpolation: str = "bilinear"
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         check_whole("FPN", "width", self.width)

@@ -6,19 +6,16 @@ Hariharan et al., 2015, https://arxiv.org/abs/1411.5752
 from dataclasses import dataclass
 
 from kerazoo.decoders._context import pass_through
-from kerazoo.types import Features
+from kerazoo.types import Decoder, Features
 
 
 @dataclass(frozen=True, kw_only=True)
-class Identity:
+class Identity(Decoder):
     """The encoder's levels, unchanged.
 
     Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`.
     Returns: the same levels.
     """
-
-    output_stride = 32
-    depth = None
 
     def __call__(self, features: Features) -> Features:
         return pass_through(features)

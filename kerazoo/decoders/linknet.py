@@ -12,11 +12,11 @@ from keras import layers
 from kerazoo.arguments import check_choice, check_whole
 from kerazoo.layers import CropLike
 from kerazoo.layers.blocks import NORMS, conv, conv_norm_act, norm
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinkNet:
+class LinkNet(Decoder):
     """Decoder blocks from the coarsest level to full resolution, each as wide as the encoder's level it is added to.
 
     Args:
@@ -32,9 +32,6 @@ class LinkNet:
     width: int = 32
     reduction: int = 4
     norm: str | None = "batch"
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         check_whole("LinkNet", "width", self.width)

@@ -19,11 +19,11 @@ from kerazoo.layers import PositionAttention
 from kerazoo.layers.blocks import conv, conv_norm_act
 from kerazoo.layers.position_attention import NORMALIZATIONS
 from kerazoo.layers.resize import INTERPOLATIONS
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class MANet:
+class MANet(Decoder):
     """Self-attention on the coarsest level, then stages that upsample, merge with the skip and convolve.
 
     Args:
@@ -52,9 +52,6 @@ class MANet:
     min_channels: int = 8
     upsampling: str = "bilinear"
     norm: str | None = "batch"
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         if self.widths is not None:

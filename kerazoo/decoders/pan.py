@@ -14,11 +14,11 @@ from kerazoo.decoders._levels import level_names, levels_from, stride_ratios
 from kerazoo.decoders.fpn import FPN
 from kerazoo.layers.blocks import conv
 from kerazoo.layers.resize import INTERPOLATIONS
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class PAN:
+class PAN(Decoder):
     """An FPN, then a bottom-up path that propagates fine features to the coarse levels.
 
     The finest level is the FPN's own: the bottom-up path serves heads that read several levels, such as "hypercolumn"
@@ -38,9 +38,6 @@ class PAN:
     width: int = 256
     finest_stride: int = 4
     interpolation: str = "bilinear"
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         check_whole("PAN", "width", self.width)

@@ -9,13 +9,13 @@ from keras import layers
 
 from kerazoo.arguments import check_choice, check_whole
 from kerazoo.layers.blocks import norm
-from kerazoo.types import Features, Level
+from kerazoo.types import Decoder, Features, Level
 
 UPSAMPLINGS = ("transpose", "bilinear")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patch:
+class Patch(Decoder):
     """Upsample the coarsest level to full resolution in one step.
 
     Args:
@@ -32,9 +32,6 @@ class Patch:
 
     width: int = 100
     upsampling: str = "transpose"
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         check_whole("Patch", "width", self.width)

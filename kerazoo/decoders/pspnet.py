@@ -12,11 +12,11 @@ from kerazoo.arguments import check_choice, check_fraction, check_odd, check_who
 from kerazoo.decoders._context import pass_through
 from kerazoo.layers import PyramidPooling
 from kerazoo.layers.blocks import NORMS, conv_norm_act
-from kerazoo.types import Features, Level
+from kerazoo.types import Decoder, Features, Level
 
 
 @dataclass(frozen=True, kw_only=True)
-class PSPNet:
+class PSPNet(Decoder):
     """Pyramid pooling module on the coarsest level, and one convolution that fuses it.
 
     smp's PSPNet is `kernel_size=1, dropout=0.2, inputs_first=False, normalize_global=False, align_corners=True`, over
@@ -49,7 +49,6 @@ class PSPNet:
     encoder_levels: bool = False
 
     output_stride = 8
-    depth = None
 
     def __post_init__(self):
         check_whole("PSPNet", "width", self.width)

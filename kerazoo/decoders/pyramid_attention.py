@@ -22,11 +22,11 @@ from kerazoo.decoders._levels import level_names, levels_from
 from kerazoo.layers import HalveMax, Resize
 from kerazoo.layers.blocks import conv, norm
 from kerazoo.layers.resize import INTERPOLATIONS
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class PyramidAttention:
+class PyramidAttention(Decoder):
     """Feature pyramid attention on the coarsest level, then global attention upsampling to the finest.
 
     Args:
@@ -50,7 +50,6 @@ class PyramidAttention:
     use_bias: bool = False
 
     output_stride = 16
-    depth = None
 
     def __post_init__(self):
         check_whole("PyramidAttention", "width", self.width)

@@ -16,11 +16,11 @@ from kerazoo.arguments import check_fraction, check_whole
 from kerazoo.decoders._levels import level_names, levels_from
 from kerazoo.layers import Resize, ResizedConcatConv
 from kerazoo.layers.blocks import norm
-from kerazoo.types import Features, Level
+from kerazoo.types import Decoder, Features, Level
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegFormer:
+class SegFormer(Decoder):
     """Fuse all levels at one resolution, pixel by pixel: all context comes from the encoder.
 
     Args:
@@ -38,9 +38,6 @@ class SegFormer:
     stride: int = 4
     finest_stride: int = 4
     dropout: float = 0.1
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         check_whole("SegFormer", "width", self.width)

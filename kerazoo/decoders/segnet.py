@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from kerazoo.arguments import check_wholes
 from kerazoo.decoders._unpooling import plan_unpooling, unpool
 from kerazoo.layers.blocks import conv_norm_act
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegNet:
+class SegNet(Decoder):
     """Stages of max unpooling and convolutions; skips carry pooling indices, not features.
 
     Args:
@@ -31,8 +31,6 @@ class SegNet:
 
     convolutions: tuple[int, ...] | None = None
 
-    output_stride = 32
-    depth = None
     switches = True
 
     def __post_init__(self):

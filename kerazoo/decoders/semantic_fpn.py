@@ -18,13 +18,13 @@ from kerazoo.decoders.fpn import output_conv, top_down
 from kerazoo.layers import Resize
 from kerazoo.layers.blocks import GROUPS, conv_norm_act
 from kerazoo.layers.resize import INTERPOLATIONS
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 FUSES = ("sum", "concat")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SemanticFPN:
+class SemanticFPN(Decoder):
     """An FPN whose levels are upsampled to the stride of the finest and fused.
 
     Args:
@@ -50,9 +50,6 @@ class SemanticFPN:
     smooth: bool = True
     align_corners: bool = False
     dropout: float = 0.0
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         check_whole("SemanticFPN", "pyramid_width", self.pyramid_width)

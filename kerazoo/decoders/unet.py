@@ -16,13 +16,13 @@ from keras import layers
 from kerazoo.arguments import check_choice, check_wholes
 from kerazoo.decoders._stages import Stage, check_stages, double_conv, plan_stages, upsample
 from kerazoo.layers.blocks import ATTENTIONS, attend, conv
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 SKIPS = ("sum", "concat")
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNet:
+class UNet(Decoder):
     """Stages that upsample, merge with the skip and convolve, from the coarsest to the finest level.
 
     Args:
@@ -45,9 +45,6 @@ class UNet:
     upsampling: str = "bilinear"
     norm: str | None = "batch"
     attention: str | None = None
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         if self.widths is not None:

@@ -15,13 +15,13 @@ from kerazoo.arguments import check_choice, check_whole, check_wholes
 from kerazoo.decoders._levels import level_names
 from kerazoo.layers import CropLike
 from kerazoo.layers.blocks import conv_norm_act
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 PADDINGS = ("valid", "same")
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNetOriginal:
+class UNetOriginal(Decoder):
     """Stages that upsample, merge with the skip and convolve, without padding and batch norm.
 
     Args:
@@ -41,9 +41,6 @@ class UNetOriginal:
     widths: tuple[int, ...] | None = None
     padding: str = "valid"
     margin: int = 64
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         check_choice("UNetOriginal", "padding", self.padding, PADDINGS)

@@ -17,11 +17,11 @@ from keras import layers
 from kerazoo.arguments import check_choice, check_wholes
 from kerazoo.decoders._stages import Stage, check_stages, double_conv, plan_stages, upsample
 from kerazoo.layers.blocks import ATTENTIONS, attend
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNetPlusPlus:
+class UNetPlusPlus(Decoder):
     """Nested U-Nets: a top-down path from every level, whose nodes read all previous nodes of their row.
 
     Node x_d_l is that of row l, counted from the coarsest skip, on the path that starts at the d-th coarsest level.
@@ -44,9 +44,6 @@ class UNetPlusPlus:
     upsampling: str = "bilinear"
     norm: str | None = "batch"
     attention: str | None = None
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         if self.widths is not None:

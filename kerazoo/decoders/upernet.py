@@ -16,11 +16,11 @@ from kerazoo.arguments import check_choice, check_whole, check_wholes
 from kerazoo.decoders._levels import level_names, levels_from
 from kerazoo.layers import PyramidPooling, Resize
 from kerazoo.layers.blocks import NORMS, conv_norm_act
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class UPerNet:
+class UPerNet(Decoder):
     """Pyramid pooling module on the coarsest level, a top-down path, and a fusion of all levels.
 
     Args:
@@ -40,9 +40,6 @@ class UPerNet:
     finest_stride: int = 4
     layer_norm: bool = False
     norm: str | None = "batch"
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         object.__setattr__(self, "pools", check_wholes("UPerNet", "pools", self.pools))

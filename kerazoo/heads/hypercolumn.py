@@ -14,7 +14,7 @@ from kerazoo.arguments import check_choice, check_whole
 from kerazoo.heads._logits import PRIOR, check_prior, classify
 from kerazoo.layers import Resize
 from kerazoo.layers.blocks import conv
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Features, Head, Level, Tensor
 
 FUSES = ("sum", "concat")
 
@@ -73,7 +73,7 @@ def _fuse(columns: Sequence[Tensor], fuse: str) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hypercolumn:
+class Hypercolumn(Head):
     """Upsample and fuse all levels, and classify by a 1x1 convolution.
 
     Args:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from kerazoo.arguments import check_odd, check_whole
 from kerazoo.heads._logits import PRIOR, check_prior, classify
 from kerazoo.layers import Resize
-from kerazoo.types import Features, Level
+from kerazoo.types import Features, Head, Level
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear:
+class Linear(Head):
     """Classify the finest level by one convolution.
 
     Args:

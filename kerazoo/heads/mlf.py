@@ -10,11 +10,11 @@ from kerazoo.arguments import check_choice, check_whole
 from kerazoo.heads._logits import PRIOR, check_prior, classify
 from kerazoo.heads.hypercolumn import check_hypercolumn, hypercolumn
 from kerazoo.layers.blocks import ATTENTIONS, attend, conv_norm_act
-from kerazoo.types import Features, Level
+from kerazoo.types import Features, Head, Level
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLF:
+class MLF(Head):
     """Fuse all decoded levels, apply attention, convolve, apply attention again, and classify.
 
     Args:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from kerazoo.arguments import check_odd
 from kerazoo.heads._logits import PRIOR, check_prior, classify
 from kerazoo.layers import GaussianSmooth, Resize
-from kerazoo.types import Features, Level
+from kerazoo.types import Features, Head, Level
 
 
 @dataclass(frozen=True, kw_only=True)
-class Smooth:
+class Smooth(Head):
     """Classify the finest level, and blur the logits at the resolution of the image.
 
     Args:
