@@ -1,17 +1,17 @@
-"""No decoder: heads read the levels of the encoder, as the first hypercolumns did.
+"""No decoder: heads read the encoder's levels, as in the original hypercolumns.
 
 Hariharan et al., 2015, https://arxiv.org/abs/1411.5752
 """
 
 from dataclasses import dataclass
 
-from kerazoo.decoders._context import hand_on
+from kerazoo.decoders._context import pass_through
 from kerazoo.types import Features
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Hand the encoder's levels on to the head.
+    """The encoder's levels, unchanged.
 
     Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`.
     Returns: the same levels.
@@ -21,4 +21,4 @@ class Identity:
     depth = None
 
     def __call__(self, features: Features) -> Features:
-        return hand_on(features)
+        return pass_through(features)
