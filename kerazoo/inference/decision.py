@@ -78,11 +78,11 @@ class DecisionRule:
         for name, value in thresholds.items():
             if not (is_number(value) and 0 <= value <= 1):
                 raise ValueError(f"`{name}` is a probability and must be in [0, 1], received {value!r}.")
-        if isinstance(self.min_area, float) or not is_whole(self.min_area) or self.min_area < 0:
+        if not is_whole(self.min_area) or self.min_area < 0:
             raise ValueError(f"`min_area` is a number of pixels and must not be negative, received {self.min_area!r}.")
         if self.score not in get_args(Score):
             raise ValueError(f"`score` must be one of {get_args(Score)}, received {self.score!r}.")
-        if isinstance(self.rank, float) or not is_whole(self.rank) or self.rank < 1:
+        if not is_whole(self.rank) or self.rank < 1:
             raise ValueError(f"`rank` counts pixels from 1, the highest; received {self.rank!r}.")
 
     def __call__(

@@ -110,7 +110,7 @@ class RandomMask:
 
     def __post_init__(self):
         fits = is_number(self.keep) and 0 < self.keep <= 1
-        if not (fits and isinstance(self.block, int) and is_whole(self.block) and self.block >= 1):
+        if not (fits and is_whole(self.block) and self.block >= 1):
             raise ValueError(
                 f"RandomMask takes 0 < keep <= 1 and a whole block >= 1, received {self.keep!r} and {self.block!r}."
             )
