@@ -17,7 +17,7 @@ from kerazoo.data.formats.images import read_image as read_image
 from kerazoo.data.prepare import prepare as prepare
 from kerazoo.data.sample import Sample as Sample
 from kerazoo.data.source import Source as Source
-from kerazoo.data.splitting import save_split as save_split
+from kerazoo.data.source import save_split as save_split
 from kerazoo.data.verify import verify as verify  # the function, which hides its module
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from kerazoo.data import Source
-from kerazoo.data.source import Facts
+from kerazoo.data.reader import Facts, Reader
 from kerazoo.weak.maps import check_classes, class_maps
 from kerazoo.weak.thresholds import Threshold
 
@@ -22,7 +22,7 @@ IMAGE, MASK = ".png", "_mask.png"  # ends of file names
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PseudoMasks:
+class PseudoMasks(Reader):
     """Reader of the images of a source with other masks, which are held compressed.
 
     Attributes:

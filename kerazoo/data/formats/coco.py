@@ -14,7 +14,6 @@ import numpy as np
 
 from kerazoo.data.faults import DataError, FaultyError
 from kerazoo.data.formats.instances import MAX_PIXELS, Instances
-from kerazoo.data.sources._pairing import without_suffix
 
 
 class CocoFile(NamedTuple):
@@ -37,13 +36,13 @@ class CocoFile(NamedTuple):
     strays: tuple[str, ...]
 
 
-def read_coco(path: str | Path, classes: Sequence[str] | None, keep: Callable[[str], bool]) -> CocoFile:
+def read_coco(path: str | Path, classes: Sequence[str] | None, id_of: Callable[[str], str | None]) -> CocoFile:
     """Parse the file.
 
     Args:
         path: Of the JSON file.
         classes: Names of categories, whose ids become 1, 2, …; None means all, in the order of the file's ids.
-        keep: Of the name of an image file: is it wanted?
+        id_of: From the name of an image file to what errors call the image, or None to leave it out.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -53,7 +52,7 @@ def read_coco(path: str | Path, classes: Sequence[str] | None, keep: Callable[[s
     path = Path(path)
     content = _load(path)
     labels, class_names = _classes(_records(content, "categories", path), classes, path)
-    files, sizes, index = _images(_records(content, "images", path), keep, path)
+    files, sizes, index = _images(_records(content, "images", path), id_of, path)
     instances, faults, strays = Instances(), [], []
     for position, record in enumerate(_records(content, "annotations", path)):
         if "segments_info" in record:
@@ -135,7 +134,7 @@ def _classes(
 
 
 def _images(
-    records: list[dict[str, Any]], keep: Callable[[str], bool], path: Path
+    records: list[dict[str, Any]], id_of: Callable[[str], str | None], path: Path
 ) -> tuple[tuple[str, ...], np.ndarray, dict[int | str, int | None]]:
     """File names, sorted; their sizes; and from an image's id in the file to its index, None if it is left out."""
     kept: list[tuple[str, int, int, int | str]] = []
@@ -151,7 +150,7 @@ def _images(
                 "directory of the images."
             )
         index[number] = None
-        if not keep(name):
+        if (id := id_of(name)) is None:
             continue
         height, width = _whole(record.get("height")), _whole(record.get("width"))
         if height < 1 or width < 1 or height * width > MAX_PIXELS:
@@ -160,7 +159,7 @@ def _images(
                 f"they must be whole numbers of pixels, together at most {MAX_PIXELS}. Correct it, or `exclude` the "
                 "image."
             )
-            faulty.append((without_suffix(name), "annotation", text))
+            faulty.append((id, "annotation", text))
         kept.append((name, height, width, number))
     if faulty:
         more = f" {len(faulty) - 1} more images are so." * (len(faulty) > 1)
