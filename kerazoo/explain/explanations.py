@@ -16,8 +16,9 @@ from keras import ops
 from kerazoo.data.formats.images import to_byte_range, to_channels
 from kerazoo.explain.gradients import Gradient, intercepted
 from kerazoo.layers import GaussianSmooth, MirrorPad, PadToMultiple, Resize
+from kerazoo.outputs import label_output, mask_output
 from kerazoo.types import Tensor
-from kerazoo.weak.cam import label_output, mask_output, segmenter_of
+from kerazoo.weak.cam import segmenter_of
 
 ENCODER = "encoder"
 
