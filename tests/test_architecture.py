@@ -22,6 +22,7 @@ PLANTED = {
     "heads/linear.py": "from kerazoo.decoders.unet import UNet",
     "inference/tiling.py": "from kerazoo.training.train import train",
     "doctor/examine.py": "from kerazoo.training.recipe import Recipe",
+    "inference/decision.py": "from kerazoo.inference.tuning import tune",
 }
 
 
