@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -50,3 +51,9 @@ def check_fraction(owner: str, name: str, value: Any) -> None:
     """`value` is a share of at least 0 and less than 1, as the rate of a dropout."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
         raise ValueError(f"{owner}'s `{name}` must be at least 0 and less than 1, received {value!r}.")
+
+
+def warn_renamed(old: str, new: str, *, stacklevel: int = 2) -> None:
+    """Warn that a name is accepted until 1.0 alone; `stacklevel` as in `warnings.warn`, counted from the caller."""
+    text = f"{old} is called {new} now; the old name is accepted until 1.0. Type {new}."
+    warnings.warn(text, DeprecationWarning, stacklevel=stacklevel + 1)

@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerazoo.data.batches.epochs import epochs_of
+
 ALONE = ""
 """Name of the target or output of a model that has only one, without a name."""
 
@@ -173,14 +175,15 @@ def _spread(count: int, limit: int) -> list[int]:
 
 
 def _repeats(dataset: Any) -> bool:
-    return getattr(getattr(getattr(dataset, "draw", None), "order", None), "sampler", "natural") != "natural"
+    epochs = epochs_of(dataset)
+    return epochs is not None and epochs.sampler != "natural"
 
 
 @contextmanager
 def _left_as_it_was(dataset: Any) -> Iterator[None]:
     """Put back the state of random generators, and the epoch of `kerazoo.data.pipeline`."""
-    draw, torch = getattr(dataset, "draw", None), sys.modules.get("torch")
-    epoch = getattr(draw, "next", None)
+    epochs, torch = epochs_of(dataset), sys.modules.get("torch")
+    epoch = epochs.counter.next if epochs else 0
     python, numpy = random.getstate(), np.random.get_state()
     generators = _torch_generators(dataset) if torch else []
     states = [generator.get_state() for generator in generators]
@@ -194,8 +197,8 @@ def _left_as_it_was(dataset: Any) -> Iterator[None]:
             torch.set_rng_state(rng)
         for generator, state in zip(generators, states, strict=True):
             generator.set_state(state)
-        if draw is not None and epoch is not None:
-            draw.next = epoch
+        if epochs:
+            epochs.counter.next = epoch
 
 
 def _torch_generators(dataset: Any) -> list[Any]:
