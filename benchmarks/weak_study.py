@@ -54,7 +54,8 @@ class Small(Reader):
     def samples(self) -> tuple[np.ndarray, np.ndarray]:
         from kerazoo.data import pipeline
 
-        batches = pipeline(self.source, image_size=(self.size, self.size), batch_size=len(self.source), channels=1)
+        size = (self.size, self.size)
+        batches = pipeline(self.source, image_size=size, batch_size=len(self.source), channels=1, shuffle=False)
         images, masks = next(iter(batches.as_numpy_iterator()))
         if self.standardize:
             centered = images - images.mean(axis=(1, 2, 3), keepdims=True, dtype="float32")

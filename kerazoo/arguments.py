@@ -6,6 +6,7 @@ A whole number is an integer of Python or NumPy. A float is none, not even 3.0, 
 import difflib
 import math
 import numbers
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -61,3 +62,9 @@ def did_you_mean(word: Any, known: Iterable[str]) -> str:
     """For the end of an error message: the names most like `word`, as " Did you mean 'a' or 'b'?", or nothing."""
     near = difflib.get_close_matches(str(word), list(known), n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def warn_renamed(old: str, new: str, *, stacklevel: int = 2) -> None:
+    """Warn that a name is accepted until 1.0 alone; `stacklevel` as in `warnings.warn`, counted from the caller."""
+    text = f"{old} is called {new} now; the old name is accepted until 1.0. Type {new}."
+    warnings.warn(text, DeprecationWarning, stacklevel=stacklevel + 1)

@@ -18,6 +18,8 @@ MAY_RESIZE = ("layers/resize.py", "data/", "export/saved_model.py")  # a layer o
 PLANTED = {
     "layers/resize.py": "from kerazoo.compose import segmenter",
     "data/sample.py": "from kerazoo.encoders import ENCODERS",
+    "data/formats/coco.py": "from kerazoo.data.sources.coco import Coco",
+    "data/mapping.py": "from kerazoo.data.source import Source",
     "checkpoints/record.py": "from kerazoo.encoders.resnet import ResNet",
     "heads/linear.py": "from kerazoo.decoders.unet import UNet",
     "inference/tiling.py": "from kerazoo.training.train import train",

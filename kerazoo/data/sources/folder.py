@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kerazoo.arguments import check_choice
 from kerazoo.data.emptiness import empty_among_full
 from kerazoo.data.faults import DataError, MissingError, raise_all
 from kerazoo.data.formats.images import check_intensity_range, read_header, read_image, read_mask
@@ -83,8 +84,8 @@ def folder(
         ValueError: no image is found, two images have one id, or arguments contradict each other. Later, when a sample
             or the labels are first used: a file is corrupt, sizes differ, or a mask has values that are no classes.
     """
-    _one_of("class_from", class_from, ("pixel", "directory"))
-    _one_of("missing_mask", missing_mask, ("error", "empty"))
+    check_choice("folder", "class_from", class_from, ("pixel", "directory"))
+    check_choice("folder", "missing_mask", missing_mask, ("error", "empty"))
     intensity_range = check_intensity_range(intensity_range)
     by_directory = class_from == "directory"
     count = count_classes(num_classes, classes, None if by_directory else mask_values, ignore_class)
@@ -369,8 +370,3 @@ def _group(groups: str | Callable[[str], str], id: str) -> str:
     if match is None:
         raise ValueError(f"groups={groups!r} is not found in the id {id!r}; every image needs a group.")
     return match.group(1 if match.re.groups else 0)
-
-
-def _one_of(argument: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"`{argument}` must be one of {allowed}, received {value!r}.")

@@ -11,7 +11,7 @@ import numpy as np
 
 from kerazoo.data.id_lists import IdList, read_ids
 from kerazoo.data.reader import Facts, Reader
-from kerazoo.data.shards import DTYPES, FORMAT, RECORDS, SOURCE, load, shard_name, unjoin
+from kerazoo.data.shards import DTYPES, FORMAT, RECORDS, SOURCE, load, shard_name, split
 from kerazoo.data.source import Source
 from kerazoo.data.sources._pairing import directory
 
@@ -43,8 +43,8 @@ def prepared(root: str | Path, *, exclude: IdList | None = None) -> Source:
     records = load(root / RECORDS)[1]["records"]
     reader = Prepared(
         root=root,
-        ids=unjoin(arrays["ids"]),
-        groups=tuple(map(sys.intern, unjoin(arrays["groups"]))) if "groups" in arrays else None,
+        ids=split(arrays["ids"]),
+        groups=tuple(map(sys.intern, split(arrays["groups"]))) if "groups" in arrays else None,
         labels=arrays["labels"],
         fingerprints=arrays["fingerprints"],
         records=records,

@@ -63,12 +63,12 @@ def table(
         classes: Names of the foreground classes, ids from 1 on. None means the columns of `label`, or every name in it,
             sorted; a single column of 0 and 1 is one class with the column's name.
         num_classes: 1, or K ≥ 2 with the background. None means what `classes` or `mask_values` say, else 1.
-        mask_values: As in `folder`.
-        mask_threshold: As in `folder`.
-        ignore_class: As in `folder`.
+        mask_values: Class id of each value in mask files, or of each color; None means that the values are ids.
+        mask_threshold: Foreground is where the mask is greater: for anti-aliased or JPEG-compressed masks.
+        ignore_class: Mask id, at most 255, of pixels that count nowhere; allowed beside the classes.
         exclude: Ids to leave out: a list, or a file such as `kerazoo verify --fix` writes.
-        exif_orientation: As in `folder`.
-        intensity_range: As in `folder`.
+        exif_orientation: Turn images and masks as their EXIF tag says.
+        intensity_range: Image values (low, high) that become 0 and 255, as float32, clipped; None leaves them.
 
     Returns: The source, in the order of the rows.
 
@@ -76,7 +76,8 @@ def table(
         FileNotFoundError: the table is missing, or an image or a mask of a row.
         ModuleNotFoundError: the table is Parquet, and pyarrow is not installed.
         ValueError: the table is damaged, a column is not there, two rows have one id, a label is no class, or neither
-            `mask` nor `label` is given. Later: see `folder`.
+            `mask` nor `label` is given. Later, when a sample or the labels are first used: a file is corrupt, sizes
+            differ, or a mask has values that are no classes.
     """
     path, place = Path(path), directory(Path(path).parent if root is None else root, "root")
     intensity_range = check_intensity_range(intensity_range)

@@ -14,15 +14,15 @@ from kerazoo.data.sources import SOURCES
 
 
 def source_from_arguments(name: str, arguments: Sequence[str], **usual: Any) -> Source:
-    """Call the source `name` with what follows it on a command line, see `source_options`.
+    """Make the source `name` with what follows it on a command line.
 
     Args:
-        name: As there.
-        arguments: As there.
-        **usual: What options are that are not typed, in place of their defaults, of sources that have them.
+        name: A name of `kerazoo.data.sources.list()`.
+        arguments: The words after it.
+        **usual: Other defaults for options that are not typed, of sources that have them.
 
     Raises:
-        ValueError: what `source_options` raises. Besides, what the source raises.
+        ValueError: the words are no options of the source, or what the source itself raises.
     """
     function, options = source_options(name, arguments)
     parameters = inspect.signature(function).parameters

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 import kerazoo as kz
 from kerazoo.cli import app
+from kerazoo.cli.source_options import source_from_arguments
 from kerazoo.data.formats import intensity
-from kerazoo.data.sources._arguments import source_from_arguments
 from kerazoo.training import run
 
 
