@@ -58,9 +58,14 @@ def check_fraction(owner: str, name: str, value: Any) -> None:
         raise ValueError(f"{owner}'s `{name}` must be at least 0 and less than 1, received {value!r}.")
 
 
+def near_matches(word: Any, known: Iterable[str], *, most: int = 3) -> list[str]:
+    """The known names that are most like `word`, the nearest first."""
+    return difflib.get_close_matches(str(word), list(known), n=most, cutoff=0.5)
+
+
 def did_you_mean(word: Any, known: Iterable[str]) -> str:
     """For the end of an error message: the names most like `word`, as " Did you mean 'a' or 'b'?", or nothing."""
-    near = difflib.get_close_matches(str(word), list(known), n=3, cutoff=0.5)
+    near = near_matches(word, known)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 

@@ -59,6 +59,20 @@ def test_every_unit_is_in_the_contracts():
     assert units == named, "say in pyproject.toml where the unit stands; `pretrained` is a face that imports lazily"
 
 
+def test_near_matches_are_found_in_one_place():
+    """`arguments.did_you_mean`: one phrase, and one idea of what is near."""
+    assert [path for path, tree in modules() if "difflib" in imported(tree)] == ["arguments.py"]
+
+
+def imported(tree):
+    """Names of the modules that a file imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
 @pytest.mark.parametrize("folder", MAX_LINES)
 def test_files_are_short(folder):
     lengths = {

@@ -72,7 +72,7 @@ def test_ranges_and_choices():
 
 def test_did_you_mean():
     known = ("unet", "unet_plus_plus", "fpn", "linknet")
-    assert arguments.did_you_mean("unett", known) == " Did you mean 'unet'?"
+    assert arguments.did_you_mean("unett", known) == " Did you mean 'unet' or 'linknet'?"
     assert arguments.did_you_mean("pan", iter(known)) == " Did you mean 'fpn'?"
     assert arguments.did_you_mean("lunet", known) == " Did you mean 'unet' or 'linknet'?"
     assert arguments.did_you_mean(7, known) == arguments.did_you_mean("zzz", known) == ""

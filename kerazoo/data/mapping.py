@@ -1,12 +1,12 @@
 """The classes of a data set changed: merged, renamed, dropped to the background or ignored."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from kerazoo.arguments import did_you_mean
 from kerazoo.data.reader import Facts, Reader
 
 BACKGROUND, IGNORE = "background", "ignore"
@@ -94,11 +94,9 @@ def map_classes(reader: Reader, mapping: Mapping[int | str, str], num_classes: i
     for key, value in mapping.items():
         name = old[key] if isinstance(key, int) and 0 < key < len(old) else key
         if name not in goal:
-            near = difflib.get_close_matches(str(key), goal, n=3, cutoff=0.5)
-            meant = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
             raise ValueError(
-                f"`mapping` names the class {key!r}, which is no foreground class of the source. {meant}They are "
-                f"{dict(enumerate(old[1:], start=1))}."
+                f"`mapping` names the class {key!r}, which is no foreground class of the source."
+                f"{did_you_mean(key, goal)} They are {dict(enumerate(old[1:], start=1))}."
             )
         if not isinstance(value, str) or not value:
             raise ValueError(

@@ -7,7 +7,6 @@ a smaller output stride is wanted, with as many input channels as the image has.
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import random
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 import keras
 
+from kerazoo.arguments import did_you_mean
 from kerazoo.encoders.dilation import dilate
 from kerazoo.encoders.graph import Node, pyramid, trace, wire, without_preprocessing
 from kerazoo.encoders.preprocessing import normalize
@@ -82,10 +82,9 @@ class Application(Encoder):
         if self.function in REFUSED:
             raise ValueError(f"keras.applications.{self.function} cannot be an encoder: {REFUSED[self.function]}.")
         if not self.function[:1].isupper() or not callable(getattr(keras.applications, self.function, None)):
-            near = difflib.get_close_matches(self.function, dir(keras.applications))
             raise ValueError(
                 f"`function` must be the name of a classifier in keras.applications, received {self.function!r}."
-                f"{' Did you mean ' + ' or '.join(map(repr, near)) + '?' if near else ''}"
+                f"{did_you_mean(self.function, dir(keras.applications))}"
             )
 
     @property

@@ -4,13 +4,13 @@ import csv
 import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 import keras
 import numpy as np
 
+from kerazoo.arguments import did_you_mean
 from kerazoo.data.source import Source
 from kerazoo.inference import scores
 from kerazoo.inference.decision import DecisionRule
@@ -302,8 +302,7 @@ def _named(metric: str, names: Sequence[str]) -> Callable[[scores.Counts], float
     nothing = np.zeros((1, len(names)), int)
     known = [*scores.metrics(scores.Counts(nothing, nothing, nothing, np.ones(1, int)), names)]
     if metric not in known:
-        near = get_close_matches(metric, known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(metric, known)
         raise ValueError(f"`metric` must be one of {', '.join(known)}, or a function; received {metric!r}.{hint}")
     if metric == "empty_false_positive_pixels":
         raise ValueError(

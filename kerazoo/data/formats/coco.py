@@ -3,7 +3,6 @@
 Format: https://cocodataset.org/#format-data
 """
 
-import difflib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kerazoo.arguments import did_you_mean
 from kerazoo.data.faults import DataError, FaultyError
 from kerazoo.data.formats.instances import MAX_PIXELS, Instances
 
@@ -126,9 +126,8 @@ def _classes(
         )
     for name in wanted:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
-            meant = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There are {', '.join(known[:20])}."
-            raise ValueError(f"{path} has no category {name!r}. {meant} Correct `classes`.")
+            meant = did_you_mean(name, known) or f" There are {', '.join(known[:20])}."
+            raise ValueError(f"{path} has no category {name!r}.{meant} Correct `classes`.")
     place = {name: label for label, name in enumerate(wanted, start=1)}
     return {number: place.get(name, 0) for number, name in names.items()}, wanted
 

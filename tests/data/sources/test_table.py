@@ -51,8 +51,6 @@ def test_labels_never_touch_a_mask(files, tmp_path):
             look()
     batches = kz.data.pipeline(source, image_size=(8, 8), batch_size=3, outputs="label", shuffle=False)
     images, labels = next(iter(batches))
-        iter(kz.data.pipeline(source, image_size=(8, 8), batch_size=3, outputs="label", shuffle=False))
-    )
     with pytest.raises(ValueError, match=r"labels of images and no masks. Pass outputs=\"label\""):
         kz.data.pipeline(source, image_size=(8, 8), batch_size=3)
     assert images.shape == (3, 8, 8, 1)
