@@ -55,32 +55,26 @@ class Concat(Reader):
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, which the sources share."""
         return self.sources[0].num_classes
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes, which the sources share."""
         return self.sources[0].class_names
 
     @property
     def ignore_class(self) -> int | None:
-        """Ignored id, which the sources share."""
         return self.sources[0].ignore_class
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """Black and white, which the sources share."""
         return self.sources[0].value_range
 
     @property
     def orphans(self) -> tuple[str, ...]:
-        """Orphans of all sources."""
         return tuple(text for source in self.sources for text in source.orphans)
 
     @property
     def has_masks(self) -> bool:
-        """Whether every source has masks."""
         return all(source.has_masks for source in self.sources)
 
     @cached_property
@@ -91,15 +85,12 @@ class Concat(Reader):
         return Facts(labels, self._shapes, warnings)
 
     def image(self, index: int) -> np.ndarray:
-        """Image of the source that has the sample."""
         return self._ask(index, Source.image)
 
     def mask(self, index: int) -> np.ndarray:
-        """Mask of the source that has the sample."""
         return self._ask(index, Source.mask)
 
     def fingerprint(self, index: int) -> str:
-        """Fingerprint of the sample in its source."""
         return self._ask(index, lambda source, i: source.subset([i]).fingerprint)
 
     def _shapes(self) -> np.ndarray:

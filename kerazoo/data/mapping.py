@@ -35,27 +35,22 @@ class MappedClasses(Reader):
 
     @property
     def ids(self) -> Sequence[str]:
-        """Ids of the other reader."""
         return self.reader.ids
 
     @property
     def groups(self) -> Sequence[str] | None:
-        """Groups of the other reader."""
         return self.reader.groups
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """Black and white of the other reader."""
         return self.reader.value_range
 
     @property
     def orphans(self) -> Sequence[str]:
-        """Orphans of the other reader."""
         return self.reader.orphans
 
     @property
     def has_masks(self) -> bool:
-        """Whether the other reader has masks."""
         return self.reader.has_masks
 
     @cached_property
@@ -71,7 +66,6 @@ class MappedClasses(Reader):
         return facts._replace(labels=shown[:, 1:] if self.num_classes == 1 else shown)
 
     def image(self, index: int) -> np.ndarray:
-        """Image of the other reader."""
         return self.reader.image(index)
 
     def mask(self, index: int) -> np.ndarray:

@@ -39,22 +39,18 @@ class PseudoMasks(Reader):
 
     @property
     def ids(self) -> Sequence[str]:
-        """Names of the images."""
         return self.source.ids
 
     @property
     def num_classes(self) -> int:
-        """Those of the source."""
         return self.source.num_classes
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Those of the source."""
         return self.source.class_names
 
     @property
     def groups(self) -> Sequence[str] | None:
-        """Those of the source."""
         return self.source.groups
 
     @property
@@ -64,7 +60,6 @@ class PseudoMasks(Reader):
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """That of the source."""
         return self.source.value_range
 
     @property
@@ -79,7 +74,6 @@ class PseudoMasks(Reader):
         return self.source.shapes[:, 2].tolist()
 
     def image(self, index: int) -> np.ndarray:
-        """The image of the source."""
         return self.source.image(index)
 
     def mask(self, index: int) -> np.ndarray:

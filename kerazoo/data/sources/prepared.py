@@ -82,22 +82,18 @@ class Prepared(Reader):
 
     @property
     def num_classes(self) -> int:
-        """Number of classes of the source that was prepared."""
         return self.about["num_classes"]
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes of the source that was prepared."""
         return tuple(self.about["class_names"])
 
     @property
     def ignore_class(self) -> int | None:
-        """Ignored id of the source that was prepared."""
         return self.about["ignore_class"]
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """Black and white of the source that was prepared."""
         low, high = self.about["value_range"]
         return low, high
 
