@@ -13,7 +13,9 @@ from typing import Any
 
 def is_number(value: Any) -> bool:
     """Whether `value` is a finite real number, also one of NumPy; a bool is none."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and -math.inf < value < math.inf
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    return isinstance(value, numbers.Integral) or math.isfinite(value)  # an integer may be too large for a float
 
 
 def is_whole(value: Any) -> bool:

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from kerazoo.arguments import did_you_mean
+from kerazoo.arguments import did_you_mean, is_whole
 from kerazoo.data.reader import Facts, Reader
 
 BACKGROUND, IGNORE = "background", "ignore"
@@ -86,7 +86,7 @@ def map_classes(reader: Reader, mapping: Mapping[int | str, str], num_classes: i
     old = reader.class_names if reader.num_classes > 1 else (BACKGROUND, *reader.class_names)
     goal = {name: name for name in old[1:]}
     for key, value in mapping.items():
-        name = old[key] if isinstance(key, int) and 0 < key < len(old) else key
+        name = old[key] if is_whole(key) and 0 < key < len(old) else key
         if name not in goal:
             raise ValueError(
                 f"`mapping` names the class {key!r}, which is no foreground class of the source."

@@ -59,6 +59,8 @@ class DecisionRule:
             raise ValueError(f"`score` must be one of {get_args(Score)}, received {self.score!r}.")
         if not is_whole(self.rank) or self.rank < 1:
             raise ValueError(f"`rank` counts pixels from 1, the highest; received {self.rank!r}.")
+        object.__setattr__(self, "min_area", int(self.min_area))  # JSON does not know NumPy's integers
+        object.__setattr__(self, "rank", int(self.rank))
 
     def __call__(
         self, probability: Tensor, *, full_size: Tensor | None = None, label: Tensor | None = None

@@ -176,7 +176,7 @@ def _arguments(kind: type) -> set[str]:
     """Names of the constructor's arguments; where some are hidden in `**kwargs`, those of the base that takes them."""
     parameters = inspect.signature(kind).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return _arguments(kind.__base__)
+        return _arguments(kind.__mro__[1])
     return {parameter.name for parameter in parameters}
 
 

@@ -339,6 +339,20 @@ def test_configuration_is_json():
     assert (again.images, again.average, again.ignore_class, again.num_classes) == ("all", None, IGNORED, 3)
 
 
+def test_configuration_of_a_subclass_that_passes_arguments_on():
+    class Named(Dice):
+        def __init__(self, num_classes, *, unit="px", **kwargs):
+            super().__init__(num_classes, **kwargs)
+            self.unit = unit
+
+        def get_config(self):
+            return {**super().get_config(), "unit": self.unit}
+
+    config = Named(2, unit="mm", images="all", empty="one").get_config()
+    assert (config["unit"], config["images"], config["empty"], config["name"]) == ("mm", "all", "one", "named")
+    assert Named.from_config(config).get_config() == config
+
+
 REPLICAS = """
 import keras, numpy as np, tensorflow as tf
 import kerazoo as kz
