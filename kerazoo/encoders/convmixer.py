@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_choice, check_odd, check_whole
-from kerazoo.encoders.preprocessing import normalize
 from kerazoo.encoders.weights import StateDictEncoder
 from kerazoo.layers import PadToMultiple
 from kerazoo.layers.blocks import norm
-from kerazoo.types import TORCH, Features, Level, Tensor
+from kerazoo.types import Features, Level, Tensor
 
 ACTIVATIONS = ("gelu", "relu")
 
@@ -74,9 +73,6 @@ class ConvMixer(StateDictEncoder):
     def output_strides(self) -> tuple[int, ...]:
         """The one stride there is."""
         return (self.patch_size,)
-
-    def preprocess(self, image: Tensor) -> Tensor:
-        return normalize(image, TORCH)
 
     def state_dict_name(self, path: str) -> str:
         block = re.match(r"blocks_(\d+)_", path)

@@ -330,11 +330,7 @@ def _decide(output: ModelOutput, rule: DecisionRule) -> Prediction:
     )
     mask, score = rule(small, full_size=None if output.full is output.small else full, label=label)
     return Prediction(
-        id=output.id,
-        mask=_numpy(mask)[0],
-        probability=output.full,
-        score=float(_numpy(score)[0]),
-        label=output.label,
+        id=output.id, mask=_numpy(mask)[0], probability=output.full, score=float(_numpy(score)[0]), label=output.label
     )
 
 
