@@ -29,7 +29,7 @@ def main(run: str) -> None:
     ]
     report.plots.gallery(rows, PATH)
     with Image.open(PATH) as picture:
-        picture.convert("RGB").quantize(128).save(PATH, optimize=True)
+        picture.convert("RGB").save(PATH, optimize=True)
     print(f"{PATH.name}: {PATH.stat().st_size / 1000:.0f} kB")
 
 
