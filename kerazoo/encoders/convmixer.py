@@ -111,7 +111,7 @@ class ConvMixer(StateDictEncoder):
 
 
 VARIANTS = {
-    part.arch: part
+    str(part.arch): part
     for part in (
         ConvMixer(arch="convmixer_256_20", width=256, blocks=20, pointwise_residual=True),
         ConvMixer(arch="convmixer_768_32", width=768, blocks=32, kernel_size=7, activation="relu"),

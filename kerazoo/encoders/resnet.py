@@ -164,7 +164,7 @@ class ResNet(StateDictEncoder):
 
 
 VARIANTS = {
-    part.arch: part
+    str(part.arch): part
     for part in (
         ResNet(arch="resnet18", block=basic_block, depths=(2, 2, 2, 2), expansion=1),
         ResNet(arch="resnet26", block=bottleneck, depths=(2, 2, 2, 2), expansion=4),

@@ -108,7 +108,7 @@ class VGG(StateDictEncoder):
 
 
 VARIANTS = {
-    part.arch: part
+    str(part.arch): part
     for part in (
         VGG(arch="vgg11", depths=(1, 1, 2, 2, 2), batchnorm=False),
         VGG(arch="vgg11_bn", depths=(1, 1, 2, 2, 2)),
