@@ -311,8 +311,8 @@ def _tiling(
     height, width = as_pair(tile)
     if fixed_size not in (None, (height, width)):
         raise ValueError(f"`tile` is {(height, width)}, but the model takes images of {fixed_size} only.")
-    overlap = min(height, width) // 4 if overlap is None else overlap
-    return Tiling(tile=(height, width), overlap=overlap, full_tiles=fixed_size is not None)
+    shared = min(height, width) // 4 if overlap is None else overlap
+    return Tiling(tile=(height, width), overlap=shared, full_tiles=fixed_size is not None)
 
 
 def _label_of_tiles(labels: list[np.ndarray]) -> np.ndarray:
