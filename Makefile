@@ -19,13 +19,14 @@ BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-all check format bench docs-tables clean
+.PHONY: help demo test test-thorough test-all check format bench docs-tables clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         create .venv, install, train and report on synthetic images (91 s of CPU time, once installed)"
 	@echo "make test         the default test suite on TensorFlow, then the backend-neutral tests on: $(BACKENDS)"
-	@echo "make test-all     the same with the slow tests"
+	@echo "make test-thorough  what CI runs beside it: minutes more of each backend"
+	@echo "make test-all     both of these, and the slow tests"
 	@echo "make check        ruff (lint and format), import-linter and pyright"
 	@echo "make format       let ruff repair what it can"
 	@echo "make bench        run the benchmarks, results in benchmarks/results"
@@ -60,7 +61,10 @@ define suite
 endef
 
 test: $(INSTALLED)
-	$(call suite,not slow)
+	$(call suite,not slow and not thorough)
+
+test-thorough: $(INSTALLED)
+	$(call suite,thorough and not slow)
 
 test-all: $(INSTALLED)
 	$(call suite,(slow or not slow))

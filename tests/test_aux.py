@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from support.tiers import on_one_backend
 
 import kerazoo as kz
 from kerazoo.compose import without_aux
@@ -93,6 +94,7 @@ def test_without_aux_the_rest_is_the_same(model):
     assert single.output_shape == (None, None, None, 1)
 
 
+@on_one_backend
 def test_every_head_learns_and_the_losses_add_up(tmp_path):
     """As a person types it, with arrays; also after saving and loading, optimizer included."""
     model = tiny()

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from support.encoders import build_encoder
+from support.tiers import on_one_backend, thorough
 
 import kerazoo as kz
 from kerazoo.encoders.resnet import basic_block
@@ -51,6 +52,7 @@ def test_without_padding_odd_sizes_are_resized_to():
     assert tiny(pad=False).predict_on_batch(np.zeros((1, 45, 67, 3), "float32")).shape == (1, 45, 67, 1)
 
 
+@on_one_backend
 @pytest.mark.parametrize("channels", [1, 2, 4])
 def test_any_number_of_channels(channels):
     model = tiny(image_shape=(None, None, channels))
@@ -94,6 +96,7 @@ def encoder_for(decoder):
 SLOW_ELSEWHERE = [pytest.mark.slow] * (keras.backend.backend() != "tensorflow")  # names are the same on every backend
 
 
+@thorough
 @pytest.mark.parametrize(
     "heads",
     [pytest.param(["mlf"], marks=SLOW_ELSEWHERE), pytest.param(kz.heads.list(), marks=pytest.mark.slow)],
@@ -111,6 +114,7 @@ def test_every_combination_of_parts_builds_with_unique_names(heads):
             assert model.output_shape == (None, None, None, 2)
 
 
+@on_one_backend
 @pytest.mark.parametrize("skip", ["sum", "concat"])
 @pytest.mark.parametrize("upsampling", ["bilinear", "nearest", "transpose"])
 def test_unet_variants_on_odd_pyramids(skip, upsampling):
@@ -119,6 +123,7 @@ def test_unet_variants_on_odd_pyramids(skip, upsampling):
     assert model.predict_on_batch(np.zeros((1, 37, 51, 3), "float32")).shape == (1, 37, 51, 1)
 
 
+@on_one_backend
 @pytest.mark.parametrize("name", ["linknet", "manet", "pspnet", "unet", "unet_plus_plus", "upernet"])
 def test_group_norm_finds_groups_in_every_width(name):
     """Of 16 channels, say, of which a U-Net's finest level has no more: 32 groups would be too many."""
@@ -131,6 +136,7 @@ def test_group_norm_finds_groups_in_every_width(name):
         assert layer.groups == max(n for n in range(1, 33) if channels % n == 0 and 32 % n == 0)
 
 
+@on_one_backend
 def test_mlf_stages_can_be_switched_off():
     def parameters(**options):
         head = kz.heads.create("mlf", width=8, **options)
@@ -249,6 +255,7 @@ def test_unknown_hyper_parameter_names_the_part():
         kz.decoders.create("unet", skips="sum")
 
 
+@on_one_backend
 @pytest.mark.parametrize("num_classes", [1, 4])
 @pytest.mark.parametrize("head", kz.heads.list())
 def test_an_untrained_head_predicts_the_prior(head, num_classes):

@@ -6,6 +6,7 @@ import keras
 import pytest
 from support.encoder_record import RECORD, cell
 from support.record import record_row
+from support.tiers import thorough
 
 import kerazoo as kz
 from kerazoo import testing
@@ -17,34 +18,26 @@ PACKAGE = Path(kz.__file__).parent
 # tests/encoders/test_applications.py has something on every family in the default suite.
 DEFAULT_ENCODERS = {"resnet18"} if keras.backend.backend() == "jax" else {"resnet18", "mobilenetv3_small"}
 
-# Every check of decoders runs by default on one backend at least, and on the others in the slow tests, where
-# tests/test_matrix.py says much of it again: TensorFlow trains and reads back, PyTorch, which compiles nothing, tries
-# many sizes, all compute in 16 bits, and layers of their own are trained everywhere. So are the batches of metrics slow
-# on JAX, because of tests/metrics/test_properties.py.
-DECODER_CHECKS = {
-    "jax": {testing.check_decoder_precision},
-    "tensorflow": {testing.check_decoder_names, testing.check_decoder_precision, testing.check_decoder_reload},
-    "torch": {testing.check_decoder_levels, testing.check_decoder_subsets, testing.check_decoder_precision},
-}
-TRAINED_EVERYWHERE = {"bifpn", "fapn", "pyramid_attention", "segnet", "unet"}
+# Every check of every decoder runs by default on PyTorch, which compiles nothing, and in CI everywhere. Decoders with
+# layers of their own run on the others by default too.
+CHECKED_EVERYWHERE = {"fapn", "pyramid_attention", "unet"}
+CHECKS_EVERYWHERE = {testing.check_decoder_names, testing.check_decoder_precision}
 
 
-def is_slow(case):
+def tier(case):
+    """How seldom a case runs: by default, in CI, or by hand."""
     backend = keras.backend.backend()
-    if case.kind == "decoder":
-        trained = case.check is testing.check_decoder_names and case.name in TRAINED_EVERYWHERE
-        return case.check not in DECODER_CHECKS[backend] and not trained
-    if case.kind == "metric" and backend == "jax":
-        return case.check.__name__ == "check_metric_batches"
-    return case.kind == "encoder" and case.name not in DEFAULT_ENCODERS
+    if case.kind == "encoder" and case.name not in DEFAULT_ENCODERS:
+        return [pytest.mark.slow]
+    if case.kind == "decoder" and backend != "torch":
+        return [thorough] * (case.name not in CHECKED_EVERYWHERE or case.check not in CHECKS_EVERYWHERE)
+    return [thorough] * (backend == "jax" and case.check is testing.check_metric_batches)
 
 
 CASES = testing.contract_cases()
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, id=str(case), marks=[pytest.mark.slow] * is_slow(case)) for case in CASES]
-)
+@pytest.mark.parametrize("case", [pytest.param(case, id=str(case), marks=tier(case)) for case in CASES])
 def test_contract(case, record_property, request):
     measured = case.check(case.part)
     if case.kind == "encoder":

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 from support.source_tree import REPOSITORY
+from support.tiers import thorough
 
 import kerazoo
 from kerazoo.data.sources import SOURCES
@@ -75,6 +76,7 @@ def test_a_stale_table_is_noticed():
     assert "| old |" not in tables.render(page)
 
 
+@thorough
 def test_quick_start_runs_as_typed(monkeypatch, tiles):
     """The first block of the README, with smaller numbers, on a folder of images as the README describes it."""
     code, *others = blocks(README, "python")
@@ -89,6 +91,7 @@ def test_quick_start_runs_as_typed(monkeypatch, tiles):
     assert {"iou", "val_iou"} <= scope["model"].history.history.keys()
 
 
+@thorough
 @pytest.mark.parametrize("page", [name for name in TEXTS if name != "README.md" and blocks(TEXTS[name], "python")])
 def test_code_of_the_pages_runs(page, tmp_path, monkeypatch):
     """All Python blocks of a page, one after the other."""

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from support import empty_record
+from support.tiers import thorough
 
 import kerazoo as kz
 
@@ -23,6 +24,7 @@ def number(text, near_zero=1e-6):
     return pytest.approx(float(text), rel=2e-4, abs=near_zero, nan_ok=True)
 
 
+@thorough
 def test_the_record_is_what_is_measured(measured):
     recorded = empty_record.read()
     advice = "if that is meant, run: PYTHONPATH=tests python -m support.empty_record, then make docs-tables"
@@ -58,6 +60,7 @@ class Measured(dict):
         return float(self[truth, prediction]["value"])
 
 
+@thorough
 @pytest.mark.parametrize(
     "name", ["focal_tversky", "generalized_dice", "jaccard", "lovasz", "mcc", "soft_dice", "tversky"]
 )
@@ -80,6 +83,7 @@ def test_policies_mean_the_same_for_every_overlap_loss(measured, name):
     assert skip.value("object; empty", "the object; 64 px") == skip.value("object; empty", "the object; nothing")
 
 
+@thorough
 @pytest.mark.parametrize("name", ["iou", "dice"])
 def test_policies_of_metrics(measured, name):
     """A correct empty image: nothing to count, or one. A false positive on it is seen where all images take part.

@@ -10,6 +10,7 @@ import tomllib
 
 import pytest
 from support.source_tree import PACKAGE, REPOSITORY, dotted, imports, modules
+from support.tiers import thorough
 
 TENSORFLOW_ALLOWED = ("data/batches/", "training/strategy.py", "layers/resize.py", "export/")
 PRIVATE = ("keras.src", "tensorflow.python")
@@ -115,6 +116,7 @@ def test_import_kerazoo_is_lazy():
 needs_jax = pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="jax is not installed")
 
 
+@thorough
 @needs_jax
 def test_saved_models_load_once_kerazoo_is_imported():
     """What a `.keras` file may hold is registered by `import keras, kerazoo`, without a look at any attribute."""

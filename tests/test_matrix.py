@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from support.decoder_record import CHECKS, ENCODERS, RECORD
 from support.record import record_row
+from support.tiers import on_one_backend
 
 import kerazoo as kz
 
@@ -100,6 +101,7 @@ def files(tmp_path_factory):
     return tmp_path_factory.mktemp("models")
 
 
+@on_one_backend
 @pytest.mark.skipif(BACKEND == "jax", reason="the contract of decoders compiles each of them on JAX already")
 @pytest.mark.parametrize("decoder", kz.decoders.list())
 def test_every_decoder_takes_an_encoder(decoder):

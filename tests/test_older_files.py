@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from support.source_tree import REPOSITORY
+from support.tiers import thorough
 
 import kerazoo as kz
 from kerazoo.training import Recipe, evaluate, train
@@ -45,6 +46,7 @@ def test_models_give_the_same_logits(older, name):
             np.testing.assert_allclose(logits, wanted[key], rtol=1e-4, atol=1e-5)
 
 
+@thorough
 def test_a_compiled_model_is_scored_and_trained_on(older):
     model = keras.models.load_model(older / "compiled.keras")
     images, masks = image((2, 32, 32, 3)), (image((2, 32, 32, 1))[..., 0] > 128).astype(np.int32)
@@ -54,6 +56,7 @@ def test_a_compiled_model_is_scored_and_trained_on(older):
     model.fit(images, masks, epochs=1, verbose=0)
 
 
+@thorough
 def test_a_run_is_evaluated_and_continued(older):
     run = older / "run"
     before = (run / "evaluation.json").read_bytes()

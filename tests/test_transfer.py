@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from support.tiers import on_one_backend
 
 import kerazoo as kz
 from kerazoo.encoders.resnet import basic_block
@@ -53,6 +54,7 @@ def test_a_frozen_encoder_gives_in_training_what_it_gives_in_inference(model):
         )
 
 
+@on_one_backend
 def test_batch_norm_can_go_on_training(model):
     kz.freeze(model, "encoder", batchnorm="train")
     encoder = model.get_layer("encoder")

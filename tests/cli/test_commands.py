@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 from support.source_tree import REPOSITORY
+from support.tiers import thorough
 from support.tiny import tiny
 from typer.testing import CliRunner
 
@@ -100,6 +101,7 @@ def test_predict_writes_masks_of_the_images_own_size(run, tiles, tmp_path):
     assert call("predict", run, images, "--to", tmp_path / "out", "--overwrite")[0] == 0
 
 
+@thorough
 def test_predict_tiles_flips_and_skips(run, tiles, tmp_path, monkeypatch):
     images = tmp_path / "images"
     images.mkdir()
@@ -129,6 +131,7 @@ def test_predict_tiles_flips_and_skips(run, tiles, tmp_path, monkeypatch):
     assert call("predict", run, images, "--to", tmp_path / "b", "--tta", "turn")[0] == 2
 
 
+@thorough
 def test_predict_and_export_read_images_as_the_recipe_does(run, tmp_path):
     deep = tmp_path / "deep"
     shutil.copytree(run, deep)
@@ -170,6 +173,7 @@ def test_only_a_training_is_advised_to_resume(command, advised, monkeypatch):
     assert ("--resume" in text) == advised
 
 
+@thorough
 def test_predict_agrees_with_evaluate(run, tiles, tmp_path):
     """The images of the test split, at the recipe's size, get the masks that `evaluate` counted."""
     rows = json.loads((run / "evaluation.json").read_text())["per_image"]
@@ -199,6 +203,7 @@ def test_predict_takes_the_threshold_of_the_recipe(run, tiles, tmp_path):
     assert "1 with foreground" in text, text
 
 
+@thorough
 def test_export_is_compared_with_the_model(run, tmp_path):
     code, text = call("export", run, "--to", tmp_path / "served", "--format", "saved_model")
     assert code == 0, text
@@ -245,6 +250,7 @@ def test_compare_takes_seeds_together(run, tmp_path):
     assert "evaluated on different splits" in text
 
 
+@thorough
 def test_resume_and_overwrite(run, tiles, recipe):
     code, text = call("train", recipe, "--data", tiles, "--run", run, "--set", "training.epochs=1", *SOFT)
     assert code == 2

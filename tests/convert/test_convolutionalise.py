@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 from support.golden_rule import image
+from support.tiers import on_one_backend
 
 import kerazoo as kz
 
@@ -66,6 +67,7 @@ def test_the_map_is_the_classifier_at_every_window(top):
             np.testing.assert_allclose(found[:, row, column], expected, rtol=1e-4, atol=1e-5)
 
 
+@on_one_backend
 @pytest.mark.parametrize(
     ("family", "size", "stride"),
     [

@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 from support.golden_rule import fill, image
 from support.source_tree import REPOSITORY
+from support.tiers import on_one_backend
 
 import kerazoo as kz
 
@@ -57,6 +58,7 @@ def relative_error(ours, reference):
     return np.abs(ours - reference).max() / np.abs(reference).max()
 
 
+@on_one_backend
 @pytest.mark.parametrize("name", [pytest.param(path.stem, marks=marks(path.stem)) for path in FILES])
 def test_logits_are_those_of_the_original(tmp_path, monkeypatch, name):
     import keras

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from support.source_tree import REPOSITORY
+from support.tiers import thorough
 
 TESTS = REPOSITORY / "tests"
 DAMAGE_SEEN = {"nii": 0.1}  # most of a file without compression is pixels, of which each value is right
@@ -19,6 +20,7 @@ def kinds():
         yield pytest.param(kind, marks=[pytest.mark.skip(reason="gdcm is not installed")] * lacks)
 
 
+@thorough
 @pytest.mark.parametrize("kind", [*kinds()])
 @pytest.mark.parametrize(("count", "seed"), [(100, 1), pytest.param(1000, 2, marks=pytest.mark.slow)])
 def test_mutations(tmp_path, kind, count, seed):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from support.decoder_alone import error_to_golden, parameters, pyramid, wired
 from support.pyramids import assert_compiled_equals_eager, run
+from support.tiers import on_one_backend
 
 import kerazoo as kz
 from kerazoo.convert.smp_decoders import DECODERS as SMP
@@ -204,6 +205,7 @@ def test_run_time_sizes_and_xla(part, jit):
     assert_compiled_equals_eager(part, jit=jit)
 
 
+@on_one_backend
 @PARTS
 def test_the_height_alone_may_vary(part):
     """TensorFlow then takes the width as known and the height not, and its graph optimizer has been seen to fail."""
@@ -216,6 +218,7 @@ def test_the_height_alone_may_vary(part):
             np.testing.assert_allclose(level, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
+@on_one_backend
 @pytest.mark.parametrize("name", ["deeplab_v1", "deeplab_v2", "deeplab_v3", "deeplab_v3_plus"])
 def test_segmenter_of_any_size(name):
     model = kz.segmenter(TINY, kz.decoders.create(name, width=8), "linear", num_classes=5, image_shape=(None, None, 1))

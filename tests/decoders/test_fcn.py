@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from support.golden_rule import image
 from support.source_tree import REPOSITORY
+from support.tiers import on_one_backend
 from support.torch_names import fill_layers
 
 import kerazoo as kz
@@ -181,6 +182,7 @@ def test_unet_has_the_papers_parameters():
     assert model.count_params() == 31_030_658
 
 
+@on_one_backend
 @pytest.mark.parametrize(
     ("encoder", "decoder", "pad"),
     [

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 from support.source_tree import PACKAGE, REPOSITORY
+from support.tiers import on_one_backend
 
 import kerazoo as kz
 from kerazoo import testing
@@ -50,6 +51,7 @@ def throw_away(tmp_path, registry):
     del sys.modules["max_pyramid"]
 
 
+@on_one_backend
 def test_a_decoder_from_outside_passes_the_contract_and_is_used_by_name(throw_away, tmp_path):
     cases = [case for case in testing.contract_cases("decoder") if case.name == "max_pyramid"]
     assert len(cases) == len(testing.CHECKS["decoder"][1]) >= 5

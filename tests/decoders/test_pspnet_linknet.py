@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from support.decoder_alone import error_to_golden, parameters, pyramid, wired
 from support.pyramids import assert_compiled_equals_eager, run
+from support.tiers import on_one_backend
 
 import kerazoo as kz
 from kerazoo.convert.smp_decoders import DECODERS as SMP
@@ -113,6 +114,7 @@ def test_the_encoders_levels_are_handed_on_where_asked(name):
         np.testing.assert_allclose(level, expected, rtol=1e-5, atol=1e-6)
 
 
+@on_one_backend
 @pytest.mark.parametrize("head", ["hypercolumn", "mlf"])
 def test_heads_that_read_all_levels_work_without_a_decoder(head):
     """Four levels finer than the coarsest one, and the map of the decoder, each projected to the width of the head."""

@@ -10,6 +10,7 @@ from reference.convolutions import convolution, deformable_convolution
 from support.golden_rule import fill, image
 from support.pyramids import DILATED, PYRAMID, arrays, assert_compiled_equals_eager, decoder_model, run, strides_of
 from support.source_tree import REPOSITORY
+from support.tiers import on_one_backend, thorough
 
 import kerazoo as kz
 from kerazoo.checkpoints.tensors import assign, places
@@ -179,6 +180,7 @@ def test_scaling_of_efficientdet():
         kz.pairs.create("efficientdet_d0", wide=3)
 
 
+@on_one_backend
 def test_efficientdet_d0():
     """B0 has 4 049 564 parameters to its 1280 features; 320 * 1280 + 4 * 1280 of them widen the last 320."""
     model = kz.segmenter(*kz.pairs.create("efficientdet_d0"), "mlf", num_classes=1)
@@ -206,6 +208,7 @@ def test_taps_name_layers_of_the_encoder():
         encoder(keras.Input((32, 32, 3)))
 
 
+@on_one_backend
 @pytest.mark.parametrize("part", SMALL.values(), ids=SMALL)
 @pytest.mark.parametrize("pyramid", [PYRAMID, DILATED], ids=["strided", "dilated"])
 def test_odd_sizes(part, pyramid):
@@ -217,12 +220,14 @@ def test_odd_sizes(part, pyramid):
             assert np.isfinite(level).all()
 
 
+@thorough
 @pytest.mark.parametrize("jit", [False, True], ids=["unknown", "xla"])
 @pytest.mark.parametrize("part", [SMALL["bifpn"], SMALL["fapn"]], ids=["bifpn", "fapn"])
 def test_unknown_sizes_and_xla(part, jit):
     assert_compiled_equals_eager(part, jit=jit)
 
 
+@thorough
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "fapn")) for name in SMALL])
 def test_export(name, tmp_path):
     """A SavedModel of any size, which `saved_model` compares with the model."""

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from support.golden_rule import image
 from support.source_tree import REPOSITORY
+from support.tiers import on_one_backend, thorough
 from support.torch_names import fill_layers
 
 import kerazoo as kz
@@ -33,6 +34,7 @@ def composed(decoder, **options):
     return kz.segmenter(TINY_VGG, decoder, "linear", num_classes=2, preprocessing=False, **options)
 
 
+@on_one_backend
 @pytest.mark.parametrize(
     ("name", "decoder", "seed", "size"),
     [
@@ -92,6 +94,7 @@ def test_keras_vgg_has_switches_and_the_same_levels_as_without(depth):
     assert strides == (1, 2, 4, 8, 16, 32)[:depth]
 
 
+@on_one_backend
 @pytest.mark.parametrize(
     ("decoder", "options"),
     [
@@ -220,6 +223,7 @@ def test_backbones_from_outside_have_no_switches():
         kz.segmenter(backbone, "segnet", "linear", num_classes=1)
 
 
+@thorough
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="SavedModel is TensorFlow's")
 @pytest.mark.parametrize("decoder", ["segnet", pytest.param("unet_original", marks=pytest.mark.slow)])
 def test_export_takes_every_size(tmp_path, decoder):

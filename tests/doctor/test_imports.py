@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from support.tiers import thorough
 
 import kerazoo as kz
 from kerazoo.doctor.examine import doctor
@@ -18,7 +19,9 @@ FIRST = {
 }
 
 
-@pytest.mark.parametrize("first", FIRST)
+@pytest.mark.parametrize(
+    "first", [pytest.param(first, marks=[thorough] * (first != "a name of it")) for first in FIRST]
+)
 def test_whichever_is_imported_first_both_are_there(first):
     code = f"{FIRST[first]}; assert callable(kz.doctor) and kz.doctor.Report and kz.doctor.doctor"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)

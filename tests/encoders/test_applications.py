@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 from support.encoders import build_encoder
+from support.tiers import on_one_backend
 
 import kerazoo as kz
 from kerazoo.checkpoints import download
@@ -96,6 +97,7 @@ def imagenet(tmp_path, monkeypatch):
 # Levels ---------------------------------------------------------------------------------------------------------------
 
 
+@on_one_backend
 @pytest.mark.parametrize("name", families(FAMILIES))
 def test_levels_have_the_strides_of_the_family(name):
     model, declared = build_encoder(VARIANTS[name], image_shape=(None, None, 3))
@@ -122,6 +124,7 @@ def test_variants_are_all_of_keras_that_have_a_pyramid():
     assert {part.function for part in VARIANTS.values()} == builders - native - REFUSED.keys()
 
 
+@on_one_backend
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="run-time sizes are TensorFlow's")
 @pytest.mark.parametrize("name", ["vgg16", "xception"])  # with SpreadPool over raw and over padded maps
 def test_run_time_sizes(name):
@@ -184,6 +187,7 @@ def test_policy_is_that_of_the_time_of_building():
 # Features -------------------------------------------------------------------------------------------------------------
 
 
+@on_one_backend
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square")
 @pytest.mark.parametrize("name", families(FAMILIES, slow={"mobilenet"}))
 def test_raw_images_give_the_features_of_the_family(name, imagenet):
@@ -228,6 +232,7 @@ def test_normalization_is_float32_and_finite_for_any_channels(channels):
         assert np.isfinite(run(keras.Model(x, normalized), np.full((1, 2, 2, channels), 65535, "uint16"))[0]).all()
 
 
+@on_one_backend
 def test_a_saved_encoder_gives_the_same_features(tmp_path):
     part = VARIANTS["xception"]
     model, _ = build_encoder(part, image_shape=(None, None, 4), output_stride=8, preprocessing=True)
@@ -241,6 +246,7 @@ def test_a_saved_encoder_gives_the_same_features(tmp_path):
 # Dilation -------------------------------------------------------------------------------------------------------------
 
 
+@on_one_backend
 @pytest.mark.parametrize("name", families(DILATABLE, slow={"mobilenet", "mobilenetv2", "efficientnetb0", "resnet50v2"}))
 def test_dilated_features_contain_the_original_ones(name):
     """At every r-th position, from the first or the last of r, all the way to the borders."""
@@ -309,6 +315,7 @@ def test_stems_fit_any_number_of_channels():
             np.testing.assert_allclose(adapted[:, :, i], kernel[:, :, i % 3] * 3 / channels, rtol=1e-6)
 
 
+@on_one_backend
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square")
 @pytest.mark.parametrize("name", families(FAMILIES, slow=FAMILIES.keys() - {"mobilenetv2", "resnet50v2"}))
 def test_pretrained_stems_fit_gray_and_four_channels(name, imagenet):

@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 from support.encoders import build_encoder
 from support.golden_rule import fill, image
 from support.source_tree import REPOSITORY
+from support.tiers import on_one_backend
 
 import kerazoo as kz
 from kerazoo._checks.models import as_list
@@ -78,6 +79,7 @@ def checkpoint(tmp_path):
 # timm -----------------------------------------------------------------------------------------------------------------
 
 
+@on_one_backend
 @pytest.mark.parametrize(
     "golden", [pytest.param(name, marks=pytest.mark.backends if "18" in name else ()) for name in TIMM]
 )
@@ -143,6 +145,7 @@ def test_pretrained_stems_fit_gray_and_four_channels(part, checkpoint):
 # Dilation -------------------------------------------------------------------------------------------------------------
 
 
+@on_one_backend
 @pytest.mark.backends
 @pytest.mark.parametrize(
     ("name", "output_stride"),

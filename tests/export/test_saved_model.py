@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from support.tiers import thorough
 
 import kerazoo as kz
 from kerazoo.export import parity
@@ -53,6 +54,7 @@ def run(path, images):
     return {name: np.asarray(value) for name, value in signature(images=tf.constant(images)).items()}
 
 
+@thorough
 @pytest.mark.parametrize("size", [(64, 64), (67, 95), (40, 33)])
 def test_export_gives_what_predict_gives(exported, size):
     model, path = exported
@@ -222,6 +224,7 @@ def labeled_model():
     return keras.Model(image, {"mask": local_model()(image), "label": label})
 
 
+@thorough
 @pytest.mark.parametrize("image_size", [None, (48, 40)])
 @pytest.mark.parametrize(
     "rule",

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import tensorflow as tf
+from support.tiers import thorough
 
 import kerazoo as kz
 from kerazoo.encoders.resnet import basic_block
@@ -10,6 +11,7 @@ from kerazoo.encoders.resnet import basic_block
 TINY = kz.encoders.ResNet(block=basic_block, depths=(1, 1, 1, 1), widths=(8, 8, 8, 8), expansion=1, stem_width=8)
 
 
+@thorough
 def test_export_of_two_stages(tmp_path):
     """The classifier sees 24 x 24 pixels, the brightest of which says whether the image shows something."""
     image = keras.Input((24, 24, 3))

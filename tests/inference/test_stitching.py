@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 from support.golden_rule import image
+from support.tiers import on_one_backend
 
 import kerazoo as kz
 from kerazoo.inference import shift_and_stitch
@@ -38,6 +39,7 @@ def test_every_window_gets_what_the_classifier_says_of_it(classifier, heat, stri
     np.testing.assert_allclose(stitched, expected, rtol=1e-4, atol=1e-5)
 
 
+@on_one_backend
 def test_a_model_that_pads_says_something_of_every_pixel():
     encoder = kz.encoders.create("convmixer_768_32", image_shape=(None, None, 3))
     small = keras.Model(encoder.input, encoder.get_layer("stem_bn").output)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 from support.data_fixtures import Arrays
+from support.tiers import on_one_backend
 
 import kerazoo as kz
 from kerazoo.data.source import Source
@@ -90,6 +91,7 @@ def compare(num_classes, seed, *, rows, ignore=False, metric="per_image_dice", o
         assert real == pytest.approx(row["value"], abs=1e-12, nan_ok=True), row
 
 
+@on_one_backend
 @pytest.mark.backends
 @pytest.mark.parametrize(
     ("num_classes", "seed", "options"),
@@ -104,6 +106,7 @@ def test_the_value_is_what_applying_the_rule_gives(num_classes, seed, options):
     compare(num_classes, seed, rows=20, **options)
 
 
+@on_one_backend
 @pytest.mark.parametrize(
     ("num_classes", "seed", "options"),
     [
@@ -116,6 +119,7 @@ def test_so_it_is_for_components_ranks_and_labels(num_classes, seed, options):
     compare(num_classes, seed, rows=12, **options)
 
 
+@on_one_backend
 @pytest.mark.parametrize("num_classes", [1, 3])
 def test_every_count_of_the_evidence_is_real(num_classes):
     """Thresholds beside the grid, on pixels that lie on a threshold: as the rule rounds, to the pixel."""
@@ -160,6 +164,7 @@ def test_thresholds_round_as_the_rule_rounds_them():
     assert found == real
 
 
+@on_one_backend
 def test_no_rule_is_found_that_is_better():
     source, model = problem(seed=7), model_of(1)
     tuned = tune(model, source)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras.src.testing import TestCase
+from support.tiers import on_one_backend
 
 from kerazoo.layers import CBAM, ECA, SCSE, SqueezeExcite
 from kerazoo.layers.blocks import ATTENTIONS, attend
@@ -103,6 +104,7 @@ class TestHarness(TestCase):
                 )
 
 
+@on_one_backend
 @pytest.mark.parametrize("name", LAYERS)
 def test_any_size_compiles_in_every_precision(name):
     """XLA, sizes that are known only when the model runs, and a mean that float16 could not add up."""

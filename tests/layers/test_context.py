@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 from keras.src.testing import TestCase
+from support.tiers import on_one_backend
 
 from kerazoo.layers import ASPP, AdaptiveAveragePool, PyramidPooling
 
@@ -165,6 +166,7 @@ def test_configuration_keeps_every_argument(layer, options):
     assert {name: rebuilt[name] for name in options} == options
 
 
+@on_one_backend
 @pytest.mark.parametrize(
     "layer",
     [AdaptiveAveragePool(3), PyramidPooling(sizes=(1, 3)), ASPP(filters=6, rates=(2, 5), separable=True)],

@@ -10,6 +10,7 @@ from keras.src.testing import TestCase
 from reference.convolutions import deformable_convolution
 from support.backend import value_and_gradient
 from support.source_tree import REPOSITORY
+from support.tiers import on_one_backend
 
 from kerazoo.layers import DeformableConv2D, FastNormalizedFusion
 
@@ -135,6 +136,7 @@ def small_model():
     return keras.Model(image, FastNormalizedFusion(name="fusion")([y, pooled]))
 
 
+@on_one_backend
 @pytest.mark.backends
 def test_any_size_compiles_and_trains_in_every_precision():
     """XLA and sizes that are known only when the model runs."""

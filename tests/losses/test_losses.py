@@ -12,6 +12,7 @@ import pytest
 from keras import ops
 from support.backend import value_and_gradient
 from support.loss_cases import CASES, CLASS_WEIGHTS, batch, build, value
+from support.tiers import on_one_backend
 
 import kerazoo as kz
 from kerazoo.losses import CrossEntropy, Focal, ForegroundDice, SoftDice, WeightedSum
@@ -43,6 +44,7 @@ def test_gradient_is_the_slope_of_the_reference(name, arguments, channels):
     np.testing.assert_allclose(gradient, slope, rtol=1e-3, atol=1e-6)
 
 
+@on_one_backend
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("name", "arguments"), CASES)
 def test_certain_predictions_have_the_value_of_the_reference_and_a_finite_gradient(name, arguments, channels):
@@ -282,6 +284,7 @@ def test_compiled_sum_comes_back_from_a_file(tmp_path):
     np.testing.assert_allclose(loaded.evaluate(images, truth, verbose=0), expected, rtol=1e-5)
 
 
+@on_one_backend
 @pytest.mark.backends
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_training_under_a_mixed_policy(policy):
@@ -359,6 +362,7 @@ def test_dict_of_outputs_is_refused_with_the_way_out():
         CrossEntropy()(np.zeros((1, 2, 2)), {"mask": np.zeros((1, 2, 2, 1)), "label": np.zeros((1, 1))})
 
 
+@on_one_backend
 def test_unknown_sizes_and_ranks():
     """What only a TensorFlow graph has."""
     import tensorflow as tf

@@ -9,6 +9,7 @@ from keras import ops
 from reference import angular_grad
 from reference import radam as reference
 from support.source_tree import REPOSITORY
+from support.tiers import on_one_backend
 
 from kerazoo.optimizers import AngularGrad, RAdam
 
@@ -171,6 +172,7 @@ def small_model():
     return keras.Model(inputs, keras.layers.Dense(1, kernel_initializer="ones", name="second")(hidden))
 
 
+@on_one_backend
 @pytest.mark.parametrize("kind", [RAdam, AngularGrad])
 def test_training_goes_on_after_loading(tmp_path, kind):
     x, y = RNG.normal(size=(8, 4)).astype("float32"), RNG.normal(size=(8, 1)).astype("float32")
@@ -187,6 +189,7 @@ def test_training_goes_on_after_loading(tmp_path, kind):
         np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
 
 
+@on_one_backend
 @pytest.mark.parametrize("kind", [RAdam, AngularGrad])
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_training_under_a_mixed_policy(policy, kind):

@@ -18,8 +18,9 @@ TINY = {
         "image_size": 32,
     },
     "model": {
+        "depth": 3,
         "encoder": {"name": "resnet18", "depths": [1, 1, 1, 1], "widths": [8, 8, 8, 8], "stem_width": 8},
-        "decoder": {"name": "unet", "skip": "sum", "widths": [8, 8, 8, 8, 8]},
+        "decoder": {"name": "unet", "skip": "sum", "widths": [8, 8, 8]},
         "head": {"name": "mlf", "width": 8, "stride": 2},
     },
     "loss": ["cross_entropy", {"name": "foreground_dice", "weight": 0.1}],

@@ -5,6 +5,7 @@ Weights and moving statistics all count: a batch norm of C channels has 4 C. Bia
 
 import pytest
 from support.source_tree import REPOSITORY
+from support.tiers import thorough
 
 import kerazoo as kz
 from kerazoo.training import parts
@@ -160,6 +161,7 @@ def resolved(kind, part):
     return registry[part] if kind == "encoder" else registry.create(part)
 
 
+@thorough
 @pytest.mark.parametrize("name", [*rows_to_build()])
 def test_a_row_has_the_parameters_that_it_should(name):
     (*arguments, num_classes), _, expected = ROWS[name]
@@ -193,6 +195,7 @@ def test_no_recipe_of_the_tables_is_forgotten():
     assert on_disk == set(ROWS)
 
 
+@thorough
 def test_two_stages_are_one_call_too():
     """Tables 8.2 and 8.3, first rows: a classifier of 256 x 256 images before the plain U-Net.
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from rich.console import Console
+from support.tiers import thorough
 from support.tiny import tiny
 
 import kerazoo as kz
@@ -36,6 +37,7 @@ def run(tmp_path_factory):
     return directory
 
 
+@thorough
 def test_pipeline_gives_every_output_of_a_model_its_target(run):
     source = kz.data.sources.synthetic(4, image_size=(32, 32), seed=0)
     model = load_model(run)
@@ -53,6 +55,7 @@ def test_pipeline_gives_every_output_of_a_model_its_target(run):
         kz.data.pipeline(source, image_size=(32, 32), batch_size=4, outputs=("b", "mask"))
 
 
+@thorough
 def test_a_recipe_trains_with_aux_and_logs_the_metrics_of_the_mask_as_without(run):
     (row,) = csv.DictReader((run / "metrics.csv").read_text().splitlines())
     parts = {name: float(value) for name, value in row.items() if name.startswith("aux_")}
@@ -66,6 +69,7 @@ def test_a_recipe_trains_with_aux_and_logs_the_metrics_of_the_mask_as_without(ru
     assert (run / "checkpoints" / "best.keras").is_file()
 
 
+@thorough
 def test_a_run_with_aux_is_evaluated_by_its_mask(run):
     result = json.loads((run / "evaluation.json").read_text())
     assert result["images"] == 8
@@ -73,6 +77,7 @@ def test_a_run_with_aux_is_evaluated_by_its_mask(run):
     assert (recipe.model.aux, recipe.training.aux_weight) == (True, 0.5)
 
 
+@thorough
 def test_an_export_has_no_aux(run, tmp_path):
     model = load_model(run)
     kz.export.saved_model(model, tmp_path / "served", verbose=False)

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from rich.console import Console
+from support.tiers import thorough
 from support.tiny import tiny
 
 from kerazoo.data.batches.pixel_weights import Boundary
@@ -29,6 +30,7 @@ def test_batches_carry_the_weights_of_the_recipe():
     assert len(build.make_batches(tiny(), source, channels=1, train=True, weigh=True).element_spec) == 2
 
 
+@thorough
 @pytest.mark.parametrize(
     ("assignments", "parts"),
     [

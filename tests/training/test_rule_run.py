@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from support.tiers import thorough
 from support.tiny import tiny
 from typer.testing import CliRunner
 
@@ -40,6 +41,7 @@ def run(trained, tmp_path):
     return shutil.copytree(trained[0], tmp_path / "run")
 
 
+@thorough
 def test_tuning_leaves_the_rule_its_surface_and_a_section_of_the_report(trained):
     run, text, plain = trained
     rule, saved = DecisionRule.load(run / "rule.json"), json.loads((run / "rule.json").read_text())
@@ -98,6 +100,7 @@ def test_predict_and_export_take_the_rule_and_say_so(run, tmp_path):
     assert "A connected component with fewer pixels" in (tmp_path / "served" / "card.md").read_text()
 
 
+@thorough
 def test_a_rule_of_another_epoch_is_not_used(run):
     recipe = kz.training.run.read_run(run)[0]
     assert rules.choose(run, recipe).tuned_by == "dice"
@@ -133,6 +136,7 @@ def test_compare_takes_together_what_was_tuned_alike(run, tmp_path):
     assert (code, "evaluated with different values of tuned_by" in text) == (2, True), text
 
 
+@thorough
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

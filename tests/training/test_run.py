@@ -6,6 +6,7 @@ import io
 import pytest
 from rich.console import Console
 from support.data_fixtures import arrays
+from support.tiers import thorough
 from support.tiny import tiny
 
 import kerazoo as kz
@@ -75,6 +76,7 @@ def unfinished(tmp_path):
     return run
 
 
+@thorough
 @pytest.mark.parametrize("choice", ["resume", "overwrite"])
 def test_a_run_killed_while_it_started_starts_anew(unfinished, choice, monkeypatch):
     started = []

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from support.source_tree import REPOSITORY
+from support.tiers import thorough
 from support.tiny import tiny
 
 from kerazoo.training import callbacks, evaluate, train
@@ -85,6 +86,7 @@ def test_best_checkpoint_is_that_of_the_best_epoch(finished):
     (run / "evaluation.json").write_bytes(kept)
 
 
+@thorough
 def test_the_recipe_chooses_the_checkpoint(finished, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished[0], run)
@@ -115,6 +117,7 @@ def test_evaluation(finished):
     assert dice == sorted(dice), "the worst come first"
 
 
+@thorough
 def test_threshold_moves_the_masks(finished):
     run, _, result = finished
     kept = (run / "evaluation.json").read_bytes()
@@ -124,6 +127,7 @@ def test_threshold_moves_the_masks(finished):
     assert loose > strict
 
 
+@thorough
 def test_borders_are_compared_where_asked(finished, tmp_path):
     run, _, plain = finished
     assert "hausdorff_95" not in plain["metrics"], "they cost time and are asked for"
@@ -196,6 +200,7 @@ def resumed(tmp_path_factory):
     return run, text.getvalue()
 
 
+@thorough
 def test_resumed_run_equals_an_uninterrupted_one(finished, resumed):
     expected, received = rows(finished[0]), rows(resumed[0])
     assert [row["epoch"] for row in received] == [0, 1, 2, 3]
@@ -204,6 +209,7 @@ def test_resumed_run_equals_an_uninterrupted_one(finished, resumed):
     assert (finished[0] / "split.csv").read_text() == (resumed[0] / "split.csv").read_text()
 
 
+@thorough
 def test_resuming_trains_only_what_is_left(resumed):
     text = resumed[1]
     assert "resuming after epoch 2 of 4" in text
@@ -211,6 +217,7 @@ def test_resuming_trains_only_what_is_left(resumed):
     assert "epoch 3/4" in text
 
 
+@thorough
 def test_resumed_weights_and_optimizer_equal(finished, resumed):
     ours = keras.saving.load_model(finished[0] / "checkpoints" / "last.keras")
     theirs = keras.saving.load_model(resumed[0] / "checkpoints" / "last.keras")
@@ -219,6 +226,7 @@ def test_resumed_weights_and_optimizer_equal(finished, resumed):
         np.testing.assert_allclose(mine.numpy(), other.numpy(), rtol=1e-3, atol=1e-3, err_msg=mine.path)
 
 
+@thorough
 def test_a_finished_run_resumes_to_itself(resumed):
     run = resumed[0]
     before = (run / "checkpoints" / "last.keras").stat().st_mtime_ns
@@ -262,6 +270,7 @@ def test_a_directory_that_is_no_run_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@thorough
 def test_overwrite_deletes_the_run_and_nothing_else(tmp_path):
     """Also: several classes, a frozen encoder, the natural mix, without pictures and intervals."""
     (tmp_path / "recipe.yaml").write_text("old")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 from keras.src.testing import TestCase
+from support.tiers import on_one_backend
 
 import kerazoo as kz
 from kerazoo.data.reader import Facts, Reader
@@ -99,6 +100,7 @@ def test_with_max_pooling_they_differ_as_equation_6_1_says(segmenter):
     assert np.abs(alpha - beta).max() > 0.1
 
 
+@on_one_backend
 @pytest.mark.parametrize("build", [cam_alpha, cam_beta])
 def test_a_saved_model_still_knows_its_maps(build, tmp_path):
     weak = build(tiny(kz.heads.Smooth(sigma=2.0)), pooling="gwrp")
@@ -361,6 +363,7 @@ def test_labels_that_are_all_the_same_are_refused(finder):
     assert float(Threshold(value=0.25, normalize="sigmoid", using="argument")) == 0.25
 
 
+@on_one_backend
 def test_every_pooling_trains(segmenter):
     for name in POOLINGS:
         weak = cam_beta(segmenter, pooling=name)

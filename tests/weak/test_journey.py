@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from support.tiers import thorough
 from support.tiny import TINY
 
 import kerazoo as kz
@@ -57,6 +58,7 @@ def travel(code):
     assert {"loss"} <= scope["student"].history.history.keys()
 
 
+@thorough
 def test_the_journey_with_smaller_parts():
     code = JOURNEY + STUDENT
     for part, smaller in SMALLER.items():

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from support.source_tree import REPOSITORY
+from support.tiers import thorough
 
 import kerazoo as kz
 
@@ -46,6 +47,7 @@ def test_scores_of_masks_worked_by_hand(study):
     assert scores["cls_mcc"] == pytest.approx(np.corrcoef([1, 0, 0], [1, 1, 0])[0, 1])
 
 
+@thorough
 def test_the_study_judges_as_the_library_does(study):
     """Against `kz.weak.evaluate`, for every threshold, with a model that takes what is bright for foreground."""
     source = kz.data.sources.synthetic(10, empty_fraction=0.5, image_size=(24, 24))
