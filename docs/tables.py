@@ -308,11 +308,12 @@ def _fields(section: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     for name, field in section.model_fields.items():
         kinds: list[Any] = [kind for kind in (field.annotation, *get_args(field.annotation)) if inspect.isclass(kind)]
         inner = [kind for kind in kinds if getattr(kind, "model_fields", {}).keys() - Part.model_fields.keys()]
-        if not inner or field.default is None:
+        if not inner or field.default in (None, ()):
             default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
             yield f"`{prefix}{name}`", default, described.get(name) or _first_sentence(inspect.getdoc(section))
         if inner:
-            yield from _fields(inner[0], f"{prefix}{name}.")
+            index = "0." if field.default == () else ""  # of a list, as an override writes it
+            yield from _fields(inner[0], f"{prefix}{name}.{index}")
 
 
 def _arguments(documented: object) -> dict[str, str]:

@@ -135,6 +135,12 @@ def intervals(
     return {name: interval(values, confidence) for name, values in _from_sums(draws, class_names).items()}
 
 
+def metrics_of_samples(counts: Counts, class_names: Sequence[str], indices: np.ndarray) -> dict[str, np.ndarray]:
+    """`metrics` of samples of the images: indices `(m, n)` of the images of m samples, values `(m,)`."""
+    table = _table(counts)
+    return _from_sums(np.stack([table[sample].sum(axis=0) for sample in indices]), class_names)
+
+
 def resampled_sums(table: np.ndarray, *, resamplings: int, seed: int = 0) -> np.ndarray:
     """`(resamplings, m)` sums over images drawn with replacement, from one row of `(n, m)` for each image."""
     n, rng = len(table), np.random.default_rng(seed)

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerazoo.training.rates import current_rates
 from kerazoo.types import AUX_PREFIX
 
 STATE = "kerazoo_training.json"
@@ -25,7 +26,8 @@ class Recorder(keras.callbacks.Callback):
 
     `checkpoints/last.keras` holds model, optimizer and the rows of metrics.csv so far in one file, so that a run that
     is killed at any point continues from a state that agrees with itself. `checkpoints/best.keras` is a copy of the
-    last at the epoch in which `monitor` was best.
+    last at the epoch in which `monitor` was best. With weight averaging the model has the averaged weights in both, and
+    the optimizer keeps the others, see `AverageWeights`.
 
     Args:
         run_directory: Where the files go.
@@ -33,9 +35,11 @@ class Recorder(keras.callbacks.Callback):
         mode: "max" or "min".
         rows: Rows of earlier epochs when a run continues.
         seconds: Seconds that those took.
+        starts: The first epoch of each phase so far; of the first alone if not given.
 
     Attributes:
         rows: Rows of all epochs so far.
+        starts: The first epoch of each phase so far.
         seconds: Seconds of training so far, validation and checkpoints included.
     """
 
@@ -47,11 +51,12 @@ class Recorder(keras.callbacks.Callback):
         mode: str,
         rows: Sequence[dict[str, float]] = (),
         seconds: float = 0.0,
+        starts: Sequence[int] = (0,),
     ):
         super().__init__()
         self.run_directory = run_directory
         self.monitor, self.mode = monitor, mode
-        self.rows, self.seconds = list(rows), seconds
+        self.rows, self.seconds, self.starts = list(rows), seconds, list(starts)
         self.clock = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -64,7 +69,7 @@ class Recorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Add a row, save the last checkpoint, and the best one if this is it."""
         logs = {name: float(value) for name, value in plain_names(logs or {}).items()}
-        row = {"epoch": epoch, **logs, "learning_rate": float(np.asarray(self.model.optimizer.learning_rate))}
+        row = {"epoch": epoch, **logs, **current_rates(self.model.optimizer)}
         improved = best_epoch([*self.rows, row], self.monitor, self.mode) == epoch
         self.rows.append(row)
         now = time.perf_counter()
@@ -76,8 +81,9 @@ class Recorder(keras.callbacks.Callback):
         folder = self.run_directory / "checkpoints"
         partial = folder / "partial.keras"
         self.model.save(partial)
+        state = {"rows": self.rows, "seconds": self.seconds, "starts": self.starts}
         with zipfile.ZipFile(partial, "a") as archive:
-            archive.writestr(STATE, json.dumps({"rows": self.rows, "seconds": self.seconds}))
+            archive.writestr(STATE, json.dumps(state))
         if improved:
             copy = folder / "partial_best.keras"
             shutil.copyfile(partial, copy)
@@ -87,14 +93,15 @@ class Recorder(keras.callbacks.Callback):
     def _write_rows(self) -> None:
         partial = self.run_directory / "metrics.partial.csv"
         with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(self.rows[0]), restval="")
+            names = dict.fromkeys(name for row in self.rows for name in row)  # phases differ in their learning rates
+            writer = csv.DictWriter(file, list(names), restval="")
             writer.writeheader()
             writer.writerows(self.rows)
         partial.replace(self.run_directory / "metrics.csv")
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """`rows` and `seconds` of the `Recorder` that wrote a checkpoint.
+    """`rows`, `seconds` and `starts` of the `Recorder` that wrote a checkpoint.
 
     Raises:
         ValueError: The file is no such checkpoint.
@@ -120,7 +127,7 @@ def best_epoch(rows: list[dict[str, float]], monitor: str, mode: str, min_delta:
 
 
 class StopEarly(keras.callbacks.Callback):
-    """Ends the run when `patience` epochs passed without a better `monitor`; has no state beyond the recorder's rows.
+    """Ends a phase when `patience` of its epochs passed without a better `monitor`; its state is the recorder's rows.
 
     Args:
         recorder: Whose rows, monitor and mode decide.
@@ -138,12 +145,46 @@ class StopEarly(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def is_over(self) -> bool:
-        """Whether the rows so far say that the run should stop."""
-        rows = self.recorder.rows
+        """Whether the rows so far say that the phase should stop."""
+        rows = self.recorder.rows[self.recorder.starts[-1] :]
         if not rows:
             return False
         best = best_epoch(rows, self.recorder.monitor, self.recorder.mode, self.min_delta)
         return rows[-1]["epoch"] - best >= self.patience
+
+
+class AverageWeights(keras.callbacks.Callback):
+    """Validates and saves with the averaged weights of Keras's optimizers (`use_ema`), and trains on with the others.
+
+    From the validation of an epoch to its end model and optimizer have exchanged them, so that a checkpoint written
+    meanwhile holds both. Unlike Keras's `SwapEMAWeights` nothing is added and taken away again, which would round. It
+    must come after the callbacks that save.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.exchanged = False
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Put the averaged weights in, if `fit` is what validates."""
+        if not self.exchanged:
+            self.exchange()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Put the weights that are trained back in."""
+        if self.exchanged:
+            self.exchange()
+
+    def exchange(self) -> None:
+        """Exchange the weights of the model and those that its optimizer keeps."""
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)  # of a LossScaleOptimizer
+        for one in getattr(optimizer, "optimizers", [optimizer]):
+            if one.use_ema and one.built:
+                for weight, average in zip(one._trainable_variables, one._model_variables_moving_average, strict=True):
+                    before = keras.ops.convert_to_numpy(weight)
+                    weight.assign(average)
+                    average.assign(before)
+        self.exchanged = not self.exchanged
 
 
 class StopOnNaN(keras.callbacks.Callback):

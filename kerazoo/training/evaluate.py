@@ -13,7 +13,7 @@ from kerazoo.inference import borders, scores
 from kerazoo.inference.decision import DecisionRule, label_probabilities, mask_logits, probabilities
 from kerazoo.training import rules
 from kerazoo.training.build import make_batches, plain_data_errors
-from kerazoo.training.run import SPLITS, load_model, open_source, read_run, read_split, write_json
+from kerazoo.training.run import SPLITS, load_model, open_source, read_run, read_split, write_counts, write_json
 
 if TYPE_CHECKING:
     from kerazoo.data.source import Source
@@ -105,6 +105,7 @@ def evaluate(
         **_summary(recipe, counts, edges, foreground_names(source.class_names, source.num_classes)),
         "per_image": _rows(samples.ids, counts, edges),
     }
+    write_counts(run, samples.ids, counts)
     write_json(run / "evaluation.json", result)
     _draw(recipe, run, model, samples, counts, channels=channels, rule=rule)
     if console is not None:

@@ -12,6 +12,12 @@ import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
+class Section(BaseModel):
+    """Base of the recipe's sections: immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 class Part(BaseModel):
     """A name with hyper-parameters; a plain string in YAML is a name without any."""
 
