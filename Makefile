@@ -29,7 +29,7 @@ help:
 	@echo "make check        ruff (lint and format), import-linter and pyright"
 	@echo "make format       let ruff repair what it can"
 	@echo "make bench        run the benchmarks, results in benchmarks/results"
-	@echo "make docs-tables  regenerate the tables of README.md and docs/ from the registries"
+	@echo "make docs-tables  regenerate the tables of docs/ from the registries"
 	@echo "make clean        remove .venv and the caches"
 
 $(VENV)/.installed: pyproject.toml

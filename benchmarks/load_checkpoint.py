@@ -34,7 +34,7 @@ def make_files(folder: Path) -> None:
     from kerazoo.checkpoints import tensors
     from kerazoo.encoders import ENCODERS
 
-    shapes = tensors.places(kz.encoders.create("resnet50"), ENCODERS["resnet50"].module_of)
+    shapes = tensors.places(kz.encoders.create("resnet50"), ENCODERS["resnet50"].state_dict_name)
     shapes |= {"fc.weight": (1000, 2048), "fc.bias": (1000,)}
     generator = np.random.default_rng(0)
     state = {name: generator.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
@@ -53,7 +53,7 @@ def memory(field: str) -> int:
 def measure(path: Path, case: str) -> None:
     import kerazoo as kz
     from kerazoo.encoders import ENCODERS
-    from kerazoo.encoders.build import load_weights
+    from kerazoo.encoders.weights import load_weights
 
     if path.suffix == ".pth":
         import torch  # noqa: F401 (its own memory is not that of the file)

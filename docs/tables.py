@@ -1,4 +1,4 @@
-"""Write the tables of parts into README.md and the pages of docs/: `make docs-tables`.
+"""Write the generated tables into the pages of docs/: `make docs-tables`.
 
 A table stands between `<!-- table: decoders -->` and `<!-- end of table -->`. What it says comes from the registries
 and from the docstrings of the modules, so it cannot differ from the code; `tests/test_docs.py` says which is stale.

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from kerazoo import (
         data,
         decoders,
-        doctor,
         encoders,
         explain,
         export,
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
         weak,
     )
     from kerazoo.compose import classifier, segmenter
+    from kerazoo.doctor import doctor
     from kerazoo.transfer import freeze, trainable_table, unfreeze
 
 

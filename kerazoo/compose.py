@@ -1,6 +1,5 @@
 """The one composition of the zoo: encoder, decoder and head to a plain functional model."""
 
-import dataclasses
 import inspect
 import numbers
 from collections.abc import Mapping
@@ -10,16 +9,15 @@ from typing import Any
 import keras
 from keras import layers
 
+from kerazoo.canvas import Canvas
 from kerazoo.decoders import DECODERS
-from kerazoo.encoders import ENCODERS
-from kerazoo.encoders.build import build_encoder, check_image_shape, outside_levels, padded_shape, pyramid_features
-from kerazoo.encoders.switches import build_encoder_with_switches
+from kerazoo.encoders import as_encoder
+from kerazoo.encoders.build import build_encoder, check_image_shape
 from kerazoo.heads import HEADS
 from kerazoo.heads._auxiliary import auxiliary, auxiliary_names
-from kerazoo.layers import CropLike, MirrorPad, PadToMultiple, Resize
 from kerazoo.registry import Registry
-from kerazoo.sub_models import SubModel, as_list, levels
-from kerazoo.types import AUX_PREFIX, Level, Tensor
+from kerazoo.sub_models import SubModel
+from kerazoo.types import AUX_PREFIX, Decoder, Features, Head, Level, Tensor, complete
 
 
 def segmenter(
@@ -81,75 +79,34 @@ def segmenter(
         OSError: the weights could not be downloaded.
     """
     num_classes = _checked_num_classes(num_classes)
-    image_shape = check_image_shape(image_shape)
-    decoder = _part(DECODERS, decoder)
-    head = _part(HEADS, head)
-    stride = getattr(decoder, "output_stride", 32) if output_stride is None else output_stride
-    if depth is None:
-        depth = getattr(decoder, "depth", None)
-
-    margin = getattr(decoder, "margin", 0)
-    wants_switches = getattr(decoder, "switches", False)
-    switch_strides = ()
-
-    image = keras.Input(image_shape, name="image")
-    if outside_levels(encoder) is not None:
-        if output_stride is not None:
-            raise ValueError(
-                f"`output_stride` belongs to encoders given by name; {encoder.name!r} has the strides it was built "
-                "with. Leave it out."
-            )
-        if wants_switches:
-            raise ValueError(_no_switches(encoder.name))
-        encoder_model, strides = _outside_encoder(
-            encoder, _with_margin(image_shape, margin), weights=weights, depth=depth, pad=pad
-        )
-        x, multiple = image, max(strides) if pad else 1
-    else:
-        part = _encoder_part(encoder)
-        x = part.preprocess(image) if preprocessing else image
-        multiple = part.pad_multiple if pad else 1
-        if margin and hasattr(part, "mirrored"):
-            part = dataclasses.replace(part, mirrored=margin)
-        options = {
-            "image_shape": _with_margin(padded_shape(image_shape, multiple), margin),
-            "weights": weights,
-            "output_stride": stride,
-            "depth": depth,
-        }
-        if not wants_switches:
-            encoder_model, strides = build_encoder(part, **options)
-        elif hasattr(part, "with_switches"):
-            encoder_model, strides, switch_strides = build_encoder_with_switches(part, **options)
-        else:
-            raise ValueError(_no_switches(encoder))
-    padded = PadToMultiple(multiple, dtype="float32", name="pad")(x) if multiple > 1 else x
-    seen = MirrorPad(margin, multiple=multiple, dtype="float32", name="mirror")(x) if margin else padded
-
-    tensors = as_list(encoder_model(seen))
-    features = levels(strides, tensors[: len(strides)])
-    switches = dict(zip(switch_strides, tensors[len(strides) :], strict=True)) if wants_switches else None
-    decoder_model = SubModel.wire("decoder", decoder, features, switches)
-    head_model = SubModel.wire("head", lambda maps: (head(maps, num_classes=num_classes),), decoder_model.levels)
-    if not aux:  # what no one reads would be weights that learn nothing
-        read = head_model.reads()
-        decoder_model, head_model = decoder_model.giving(read), head_model.reading(read)
+    encoder = as_encoder(encoder)
+    decoder, head = _as_part(DECODERS, decoder, Decoder), _as_part(HEADS, head, Head)
+    image = keras.Input(check_image_shape(image_shape), name="image")
+    normalized = encoder.preprocess(image) if preprocessing else image
+    canvas = Canvas(image, normalized, encoder.pad_multiple if pad else 1, decoder.margin, crop=pad)
+    encode = build_encoder(
+        encoder.continuing_mirror(decoder.margin),
+        image_shape=canvas.tensor.shape[1:],
+        weights=weights,
+        output_stride=output_stride,
+        default_output_stride=decoder.output_stride,
+        depth=decoder.depth if depth is None else depth,
+        switches=decoder.switches,
+    )
+    features, switches = encode(canvas.tensor)
+    decode = SubModel.wire("decoder", decoder, features, switches)
+    classify = SubModel.wire("head", lambda levels: [head(levels, num_classes=num_classes)], decode.levels)
+    if not aux:
+        decode, classify = _without_unread(decode, classify)
     if not label_head:
-        _check_all_is_read(decoder_model, strides)
-    decoded = decoder_model(features, switches)
-    (level,) = head_model(decoded)
-    maps = {"": level}
+        _check_all_is_read(decode, features)
+    decoded = decode(features, switches)
+    (logits,) = classify(decoded)
+    outputs = {"mask": canvas.to_image(logits)}
     if aux:
-        scored = SubModel.wire("aux_head", lambda maps: auxiliary(maps, num_classes=num_classes), decoded)(decoded)
-        maps |= zip((f"{key}_" for key in auxiliary_names(decoded)), scored, strict=True)
-    outputs = {}
-    for prefix, (stride, logits) in maps.items():
-        logits = layers.Activation("linear", dtype="float32", name=f"{prefix}to_float32")(logits)
-        if stride > 1 or not pad:
-            logits = Resize(dtype="float32", name=f"{prefix}to_image_size")(logits, like=padded)
-        if multiple > 1:
-            logits = CropLike(dtype="float32", name=f"{prefix}crop")(logits, image)
-        outputs[prefix.removesuffix("_") or "mask"] = logits
+        score = SubModel.wire("aux_head", lambda levels: auxiliary(levels, num_classes=num_classes), decoded)
+        for key, level in zip(auxiliary_names(decoded), score(decoded), strict=True):
+            outputs[key] = canvas.to_image(level, prefix=f"{key}_")
     if label_head:
         outputs["label"] = _label_logits(features[-1], num_classes)
     return keras.Model(image, outputs if len(outputs) > 1 else outputs["mask"], name=name)
@@ -186,17 +143,12 @@ def classifier(
         FileNotFoundError: there is no file at `weights`.
     """
     num_classes = _checked_num_classes(num_classes)
-    image_shape = check_image_shape(image_shape)
-    image = keras.Input(image_shape, name="image")
-    x = image
-    if outside_levels(encoder) is not None:
-        encoder_model, strides = _outside_encoder(encoder, image_shape, weights=weights, depth=None, pad=False)
-    else:
-        part = _encoder_part(encoder)
-        x = part.preprocess(image) if preprocessing else image
-        encoder_model, strides = build_encoder(part, image_shape=image_shape, weights=weights)
-    coarsest = levels(strides, encoder_model(x))[-1]
-    return keras.Model(image, _label_logits(coarsest, num_classes), name=name)
+    encoder = as_encoder(encoder)
+    image = keras.Input(check_image_shape(image_shape), name="image")
+    normalized = encoder.preprocess(image) if preprocessing else image
+    encode = build_encoder(encoder, image_shape=normalized.shape[1:], weights=weights)
+    features, _ = encode(normalized)
+    return keras.Model(image, _label_logits(features[-1], num_classes), name=name)
 
 
 def without_aux(model: keras.Model) -> keras.Model:
@@ -216,26 +168,16 @@ def without_aux(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, kept if len(kept) > 1 else next(iter(kept.values())), name=model.name)
 
 
-def _part(registry: Registry, part: Any) -> Any:
-    if isinstance(part, str):
-        return registry.create(part)
-    if isinstance(part, type) or not callable(part) or _reads_num_classes(part) != (registry is HEADS):
+def _as_part(registry: Registry, given: Any, protocol: type) -> Any:
+    """The decoder or head that is meant by a name or a part."""
+    part = registry.create(given) if isinstance(given, str) else given
+    completed = complete(part, protocol)
+    if completed is None or ("num_classes" in inspect.signature(part).parameters) != (protocol is Head):
         raise TypeError(
             f"`{registry.kind}` must be a name of kerazoo.{registry.kind}s.list() or a part with arguments, such as "
             f"kerazoo.{registry.kind}s.create({registry.list()[0]!r}); received {part!r}."
         )
-    return part
-
-
-def _encoder_part(encoder: Any) -> Any:
-    part = ENCODERS[encoder] if isinstance(encoder, str) else encoder
-    if isinstance(part, type) or not callable(getattr(part, "preprocess", None)):
-        hint = " Give the model that attribute: a dict from any names to its maps." if hasattr(part, "outputs") else ""
-        raise TypeError(
-            f"`encoder` must be a name of kerazoo.encoders.list(), a part of that registry or a model with "
-            f"`pyramid_outputs`; received {encoder!r}.{hint}"
-        )
-    return part
+    return completed
 
 
 def _checked_num_classes(num_classes: Any) -> int:
@@ -247,47 +189,20 @@ def _checked_num_classes(num_classes: Any) -> int:
     return int(num_classes)
 
 
-def _reads_num_classes(part: Any) -> bool:
-    """Whether `part` is a head: a head is told the number of classes when it is called, a decoder is not."""
-    return "num_classes" in inspect.signature(part).parameters
+def _without_unread(decode: SubModel, classify: SubModel) -> tuple[SubModel, SubModel]:
+    """Both without the levels that the head does not read: they would be weights that learn nothing."""
+    read = classify.reads()
+    return decode.giving(read), classify.reading(read)
 
 
-def _no_switches(encoder: Any) -> str:
-    return (
-        f"This decoder undoes the max poolings of its encoder, and {encoder!r} does not say where the maxima were. "
-        "Take an encoder `with_switches`, such as 'vgg16', 'vgg19' or 'vgg16_bn', or another decoder."
-    )
-
-
-def _with_margin(image_shape: tuple[int | None, int | None, int], margin: int) -> tuple[int | None, int | None, int]:
-    """Shape of an image with `margin` more pixels on each side; sizes None stay None."""
-    height, width = (None if n is None else n + 2 * margin for n in image_shape[:2])
-    return height, width, image_shape[2]
-
-
-def _outside_encoder(
-    encoder: Any, image_shape: tuple[int | None, int | None, int], *, weights: Any, depth: int | None, pad: bool
-) -> tuple[keras.Model, tuple[int, ...]]:
-    if weights is not None:
-        raise ValueError(
-            f"`weights` belongs to encoders given by name; {encoder.name!r} comes with its own weights. Leave it out."
-        )
-    model, strides = pyramid_features(encoder, image_shape, pad=pad)
-    if depth is not None:
-        if not 1 <= depth <= len(strides):
-            raise ValueError(f"{encoder.name!r} has 1 to {len(strides)} levels, received depth={depth}.")
-        model = keras.Model(model.inputs, model.outputs[:depth], name="encoder")
-        strides = strides[:depth]
-    return model, strides
-
-
-def _check_all_is_read(decoder: SubModel, strides: tuple[int, ...]) -> None:
+def _check_all_is_read(decode: SubModel, features: Features) -> None:
     """Raise ValueError if the encoder's last layers would be for nothing."""
-    read = decoder.reads()[: len(strides)]
+    strides = [level.stride for level in features]
+    read = decode.reads()[: len(strides)]
     if not read[-1]:
         depth = len(read) - read[::-1].index(True)
         raise ValueError(
-            f"The head reads nothing that comes from the encoder's levels at strides {list(strides[depth:])}: what it "
+            f"The head reads nothing that comes from the encoder's levels at strides {strides[depth:]}: what it "
             f"reads of the decoder is made of the finer ones alone. Take a head that reads all levels, such as "
             f"'hypercolumn' or 'mlf', or leave those levels out by depth={depth}."
         )

@@ -31,7 +31,7 @@ from kerazoo.losses import LOSSES
 from kerazoo.metrics import METRICS
 from kerazoo.optimizers import OPTIMIZERS
 from kerazoo.registry import Registry
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor, complete
 
 __all__ = ["CHECKS", "Case", "contract_cases"]
 
@@ -99,11 +99,11 @@ def check_decoder_levels(decoder: Any) -> None:
 
     A decoder with a `margin` gets features of larger images; its levels are those of the images without it.
     """
-    part = decoder()
+    part = complete(decoder(), Decoder)
     model, decoded = _decode(part, PYRAMID)
     assert list(decoded) == sorted(decoded), f"decoded strides are not fine to coarse: {decoded}"
     for size in (EVEN_SIZE, (96, 32)):
-        outputs = as_list(model.predict_on_batch(_pyramid_arrays(PYRAMID, size, part)))
+        outputs = as_list(model.predict_on_batch(_pyramid_arrays(PYRAMID, size, margin=part.margin)))
         for stride, level in zip(decoded, outputs, strict=True):
             expected = tuple(-(-n // stride) for n in size)
             assert level.shape[1:3] == expected, f"stride {stride} of {size}: {level.shape[1:3]}, expected {expected}"
@@ -114,7 +114,7 @@ def check_decoder_subsets(decoder: Any) -> None:
     repeated = (*PYRAMID[:4], (16, 8))
     for pyramid in (PYRAMID[1:], PYRAMID[:3], (PYRAMID[0], *PYRAMID[2:]), repeated):
         try:
-            part = decoder()
+            part = complete(decoder(), Decoder)
             model, _ = _decode(part, pyramid)
         except ValueError as refusal:
             reason = str(refusal)
@@ -123,29 +123,29 @@ def check_decoder_subsets(decoder: Any) -> None:
         if reason is not None:
             assert len(reason) > 30, f"{pyramid}: the error does not say why: {reason}"
             continue
-        for level in as_list(model.predict_on_batch(_pyramid_arrays(pyramid, EVEN_SIZE, part))):
+        for level in as_list(model.predict_on_batch(_pyramid_arrays(pyramid, EVEN_SIZE, margin=part.margin))):
             assert np.isfinite(level).all(), f"{pyramid}: not finite"
 
 
 def check_decoder_names(decoder: Any) -> None:
     """Layer names start with "d", and every weight is finite and moves in a training step."""
-    part = decoder()
+    part = complete(decoder(), Decoder)
     model, _ = _decode(part, PYRAMID)
     _check_names(model, prefix="d", inputs="in")
-    _check_training_step(model, _pyramid_arrays(PYRAMID, TALL_SIZE, part))
+    _check_training_step(model, _pyramid_arrays(PYRAMID, TALL_SIZE, margin=part.margin))
 
 
 def check_decoder_precision(decoder: Any) -> None:
     """The decoder computes in the precision of the policy and stays finite."""
-    part = decoder()
-    _check_precision(lambda: _decode(part, PYRAMID)[0], _pyramid_arrays(PYRAMID, EVEN_SIZE, part))
+    part = complete(decoder(), Decoder)
+    _check_precision(lambda: _decode(part, PYRAMID)[0], _pyramid_arrays(PYRAMID, EVEN_SIZE, margin=part.margin))
 
 
 def check_decoder_reload(decoder: Any) -> None:
     """A model read back from its file gives the same levels."""
-    part = decoder()
+    part = complete(decoder(), Decoder)
     model, _ = _decode(part, PYRAMID)
-    check_reload(model, _pyramid_arrays(PYRAMID, EVEN_SIZE, part))
+    check_reload(model, _pyramid_arrays(PYRAMID, EVEN_SIZE, margin=part.margin))
 
 
 # Heads
@@ -215,10 +215,12 @@ def check_optimizer_config(optimizer: Any) -> None:
 # What the checks share
 
 
-def _pyramid_arrays(pyramid: tuple[tuple[int, int], ...], size: tuple[int, int], part: Any = None) -> list[np.ndarray]:
+def _pyramid_arrays(
+    pyramid: tuple[tuple[int, int], ...], size: tuple[int, int], *, margin: int = 0
+) -> list[np.ndarray]:
     """Levels of two images, the second negative, so that a ReLU that is dead for one is not for the other."""
     signs = np.array([1.0, -1.0], "float32")[:, None, None, None]
-    height, width = (n + 2 * getattr(part, "margin", 0) for n in size)
+    height, width = (n + 2 * margin for n in size)
     return [signs * random_image(-(-height // stride), -(-width // stride), channels) for stride, channels in pyramid]
 
 
@@ -231,7 +233,7 @@ def _pyramid_inputs(pyramid: tuple[tuple[int, int], ...]) -> Features:
 
 def _decode(part: Any, pyramid: tuple[tuple[int, int], ...]) -> tuple[keras.Model, tuple[int, ...]]:
     inputs = _pyramid_inputs(pyramid)
-    decoded = part(inputs, _switches(inputs)) if getattr(part, "switches", False) else part(inputs)
+    decoded = part(inputs, _switches(inputs)) if part.switches else part(inputs)
     model = keras.Model([level.tensor for level in inputs], [level.tensor for level in decoded])
     return model, tuple(level.stride for level in decoded)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import keras
 
-from kerazoo.encoders.build import strides
+from kerazoo.encoders.measure import strides
 from kerazoo.layers.leaves import leaf_layers
 
 BATCHNORMS = ("frozen", "train")

@@ -21,7 +21,7 @@ PLANTED = {
     "checkpoints/record.py": "from kerazoo.encoders.resnet import ResNet",
     "heads/linear.py": "from kerazoo.decoders.unet import UNet",
     "inference/tiling.py": "from kerazoo.training.train import train",
-    "doctor/findings.py": "from kerazoo.training.recipe import Recipe",
+    "doctor/examine.py": "from kerazoo.training.recipe import Recipe",
 }
 
 

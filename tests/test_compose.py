@@ -5,9 +5,9 @@ import json
 import keras
 import numpy as np
 import pytest
+from support.encoders import build_encoder
 
 import kerazoo as kz
-from kerazoo.encoders.build import build_encoder
 from kerazoo.encoders.resnet import basic_block
 
 pytestmark = pytest.mark.backends
@@ -347,6 +347,12 @@ def test_an_outside_encoder_gets_images_of_fixed_size_padded(backbone):
 
 
 def test_strides_are_measured_for_every_fixed_size():
-    for size in ((45, 67), (64, 64), (33, 200)):
+    for size in ((45, 67), (64, 64), (33, 200), (48, 48), (40, 56)):
         encoder, declared = build_encoder(TINY, image_shape=(*size, 3))
         assert kz.encoders.strides(encoder) == list(declared)
+
+
+@pytest.mark.parametrize(("patch", "size"), [(14, (98, 84)), (7, (42, 42)), (7, (49, 56))])
+def test_strides_that_divide_a_fixed_size_are_exact(patch, size):
+    encoder = kz.encoders.ConvMixer(width=4, blocks=1, patch_size=patch)
+    assert kz.encoders.strides(build_encoder(encoder, image_shape=(*size, 3))[0]) == [patch]

@@ -138,15 +138,19 @@ def test_links_and_paths_exist(page):
     assert [path for path in paths if not (REPOSITORY / path).exists()] == []
 
 
-def test_dependencies_of_the_readme_are_those_of_pyproject():
+def test_dependencies_of_the_page_are_those_of_pyproject():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    table = README[README.index("## Dependencies") : README.index("Extras:")]
+    table, _, rest = TEXTS["docs/dependencies.md"].partition("Extras:")
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")][2:]
     named = {item.strip().replace(" ≥ ", ">=") for row in rows for item in row.split(",")}
     assert {item.partition(">=")[0] for item in named} == {item.partition(">=")[0] for item in project["dependencies"]}
     assert {item for item in named if ">=" in item} <= set(project["dependencies"])
-    extras = README[README.index("Extras:") :].partition("\n\n")[0]
+    extras = rest.partition("\n\n")[0]
     assert set(re.findall(r"`(\w+)`", extras)) == set(project["optional-dependencies"])
+
+
+def test_the_readme_is_short():
+    assert len((REPOSITORY / "README.md").read_bytes()) <= 10_000, "move tables and details to a page of docs/"
 
 
 def test_version_is_the_same_everywhere():

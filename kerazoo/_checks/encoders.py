@@ -7,13 +7,14 @@ import keras
 import numpy as np
 
 from kerazoo._checks.models import EVEN_SIZE, ODD_SIZE, as_list, check_reload, random_image
-from kerazoo.encoders.build import build_encoder, strides
+from kerazoo.encoders import as_encoder, strides
+from kerazoo.encoders.build import build_encoder
 
 
 @functools.lru_cache(maxsize=1)
 def _any_size(encoder: Any) -> tuple[keras.Model, tuple[int, ...]]:
     """The encoder for images of any size, and its strides. Kept for the next check: large ones take a while."""
-    return build_encoder(encoder, image_shape=(None, None, 3))
+    return _build(encoder, image_shape=(None, None, 3))
 
 
 def check_encoder_pyramid(encoder: Any) -> tuple[int, ...]:
@@ -38,7 +39,7 @@ def check_encoder_channels(encoder: Any) -> tuple[int, ...]:
     Returns: the numbers of channels.
     """
     for channels in (1, 4):
-        model, _ = build_encoder(encoder, image_shape=(32, 32, channels), preprocessing=True, depth=1)
+        model, _ = _build(encoder, image_shape=(32, 32, channels), preprocessing=True, depth=1)
         for level in as_list(model.predict_on_batch(255 * random_image(32, 32, channels))):
             assert np.isfinite(level).all(), f"{channels} channels: not finite"
     return (1, 4)
@@ -48,7 +49,7 @@ def check_encoder_depth(encoder: Any) -> None:
     """`depth` keeps the finest levels, and more than there are raise a ValueError that says how many there are."""
     _, every = _any_size(encoder)
     depth = max(1, len(every) - 1)
-    _, some = build_encoder(encoder, image_shape=(32, 32, 3), depth=depth)
+    _, some = _build(encoder, image_shape=(32, 32, 3), depth=depth)
     assert some == every[:depth], f"depth={depth} of {every} gave {some}"
     more = len(every) + 1
     refusal = _build_or_refusal(encoder, depth=more)
@@ -84,9 +85,14 @@ def check_encoder_reload(encoder: Any) -> None:
     check_reload(model, random_image(*EVEN_SIZE, 3))
 
 
+def _build(encoder: Any, **arguments: Any) -> tuple[keras.Model, tuple[int, ...]]:
+    built = build_encoder(as_encoder(encoder), **arguments)
+    return built.model, built.strides
+
+
 def _build_or_refusal(encoder: Any, **arguments: Any) -> tuple[keras.Model, tuple[int, ...]] | ValueError:
     try:
-        return build_encoder(encoder, image_shape=(None, None, 3), **arguments)
+        return _build(encoder, image_shape=(None, None, 3), **arguments)
     except ValueError as error:
         return error
 

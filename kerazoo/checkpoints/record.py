@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from kerazoo.types import TORCH, Preprocessing
+
 Origin = Literal["keras", "smp", "timm", "torchvision"]
-Order = Literal["RGB", "BGR"]
-Colors = tuple[float, ...]
 
 NAME = re.compile(r"[a-z0-9_]+\.[a-z0-9_]+")
 FILE = re.compile(r"[A-Za-z0-9][\w.-]*\.(h5|safetensors|pth)")
@@ -16,35 +16,6 @@ DIGEST = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{8,64}")
 
 NOT_STATED = "not stated"
 """Licence of files whose publisher says nothing about the weights; `weights/README.md` has what is known."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preprocessing:
-    """What a network was trained to see of a raw image in [0, 255]: `(scale * image - mean) / std`, per color.
-
-    Attributes:
-        scale: Factor on the intensities.
-        mean: One per color, in the order of the network.
-        std: One per color.
-        order: Of the colors that the network takes.
-    """
-
-    scale: float
-    mean: Colors
-    std: Colors
-    order: Order = "RGB"
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """Lowest and highest value that an image in [0, 255] can have afterwards."""
-        ends = [(255 * self.scale * end - m) / s for m, s in zip(self.mean, self.std, strict=True) for end in (0, 1)]
-        return min(ends), max(ends)
-
-
-TORCH = Preprocessing(scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-CAFFE = Preprocessing(scale=1.0, mean=(103.939, 116.779, 123.68), std=(1.0,) * 3, order="BGR")
-MINUS_ONE_TO_ONE = Preprocessing(scale=1 / 127.5, mean=(1.0,) * 3, std=(1.0,) * 3)
-BY_128 = Preprocessing(scale=1 / 128, mean=(1.0,) * 3, std=(1.0,) * 3)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -231,19 +231,19 @@ def _to_keras(rank: int) -> tuple[int, ...]:
     return (*range(2, rank), 1, 0)
 
 
-def places(model: keras.Model, module_of: Callable[[str], str]) -> dict[str, Shape]:
+def places(model: keras.Model, state_dict_name: Callable[[str], str]) -> dict[str, Shape]:
     """Names and shapes, as PyTorch has them, of the tensors that fill a model.
 
     Args:
         model: The model.
-        module_of: As in `assign`.
+        state_dict_name: As in `assign`.
 
     Returns: name to shape in PyTorch's layout, in the order of the model's weights.
     """
-    return {name: place.shape for name, place in _places(model, module_of).items()}
+    return {name: place.shape for name, place in _places(model, state_dict_name).items()}
 
 
-def _places(model: keras.Model, module_of: Callable[[str], str]) -> dict[str, _Place]:
+def _places(model: keras.Model, state_dict_name: Callable[[str], str]) -> dict[str, _Place]:
     depthwise = {id(layer.kernel) for layer in leaf_layers(model) if isinstance(layer, keras.layers.DepthwiseConv2D)}
     found: dict[str, _Place] = {}
     for variable in model.weights:
@@ -254,7 +254,7 @@ def _places(model: keras.Model, module_of: Callable[[str], str]) -> dict[str, _P
         elif _is_kernel(variable):
             shape = (shape[-1], shape[-2], *shape[:-2])
         parameter = "weight" if own_name == "kernel" else NORMALIZATION.get(own_name, own_name)
-        name = f"{module_of(path)}.{parameter}"
+        name = f"{state_dict_name(path)}.{parameter}"
         if name in found:
             raise ValueError(f"Both {found[name].variable.path} and {variable.path} are mapped to the tensor {name}.")
         found[name] = _Place(variable, shape, id(variable) in depthwise)
@@ -264,7 +264,7 @@ def _places(model: keras.Model, module_of: Callable[[str], str]) -> dict[str, _P
 def assign(
     model: keras.Model,
     tensors: Mapping[str, Any],
-    module_of: Callable[[str], str],
+    state_dict_name: Callable[[str], str],
     *,
     allow_unexpected: Collection[str] = (),
     allow_missing: Collection[str] = (),
@@ -276,10 +276,11 @@ def assign(
     Args:
         model: The model.
         tensors: Name to tensor in PyTorch's layout, as `read` gives; NumPy arrays or PyTorch tensors.
-        module_of: Function from the path of a weight without its last part ("layer1_0_conv1", "layer1_0_se/squeeze") to
-            the PyTorch module that owns the tensor ("layer1.0.conv1"). The last part and the layout follow from the
-            kind of layer: convolutions (plain, grouped, depthwise, transposed), dense layers (1x1 convolutions and
-            they fill each other), batch, group and layer norms; any other weight has one name and shape on both sides.
+        state_dict_name: Function from the path of a weight without its last part ("layer1_0_conv1",
+            "layer1_0_se/squeeze") to the PyTorch module that owns the tensor ("layer1.0.conv1"). The last part
+            and the layout follow from the kind of layer: convolutions (plain, grouped, depthwise, transposed), dense
+            layers (1x1 convolutions and they fill each other), batch, group and layer norms; any other weight has one
+            name and shape on both sides.
         allow_unexpected: Shell-style patterns of names that may be among the tensors without a place in the model, such
             as "fc.*". `BOOKKEEPING` always may.
         allow_missing: Patterns of names that may be missing from the tensors; such weights keep their values.
@@ -292,7 +293,7 @@ def assign(
             each kind, with both shapes and the nearest names.
     """
     tensors = tensors if isinstance(tensors, Tensors) else from_state(tensors, source=source)
-    wanted = _places(model, module_of)
+    wanted = _places(model, state_dict_name)
     stem = next((name for name, place in wanted.items() if len(place.shape) == 4), None) if fit_stem else None
 
     missing = [name for name in wanted if name not in tensors and not _matches(name, allow_missing)]

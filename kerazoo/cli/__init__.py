@@ -1,10 +1,10 @@
-"""The command line. Heavy packages are imported inside the commands, so that `kerazoo --help` is quick."""
+"""The command line. Heavy packages are imported inside the commands, so that `kerazoo --help` is fast."""
 
 import os
 import sys
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -28,7 +28,7 @@ ThresholdOption = Annotated[
     typer.Option("--threshold", help="Probability above which a pixel is foreground, instead of the rule of the run."),
 ]
 CheckpointOption = Annotated[
-    str | None, typer.Option("--checkpoint", help="Which epoch: best or last; as the recipe says if not given.")
+    Literal["best", "last"] | None, typer.Option("--checkpoint", help="Which epoch; as the recipe says if not given.")
 ]
 
 
@@ -68,7 +68,7 @@ def models(
 ) -> None:
     """List encoders, decoders and heads; any encoder goes with any decoder and any head."""
     if weights:
-        console_of().print(_weights(pattern))
+        console_of().print(_weights_table(pattern))
         return
     _load_keras()
     import kerazoo as kz
@@ -108,7 +108,7 @@ def train(
 def evaluate(
     run: RunArgument,
     data: DataOption = None,
-    split: Annotated[str, typer.Option("--split", help="Which images: train, val or test.")] = "test",
+    split: Annotated[Literal["train", "val", "test"], typer.Option("--split", help="Which images.")] = "test",
     threshold: ThresholdOption = None,
     checkpoint: CheckpointOption = None,
     surface: Annotated[
@@ -144,7 +144,9 @@ def predict(
     overlap: Annotated[
         int | None, typer.Option("--overlap", help="Pixels that tiles share; a quarter of a tile if not given.")
     ] = None,
-    tta: Annotated[str | None, typer.Option("--tta", help="flip: average over the image and its mirror image.")] = None,
+    tta: Annotated[
+        Literal["flip"] | None, typer.Option("--tta", help="Average over the image and its mirror image.")
+    ] = None,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Note files that cannot be read in predictions.csv and go on.")
     ] = False,
@@ -169,10 +171,10 @@ def predict(
             rule=rule,
             tile=tile,
             overlap=overlap,
-            tta=tta,  # pyright: ignore[reportArgumentType]  # checked there
+            tta=tta,
             on_error="skip" if skip_unreadable else "raise",
             progress=progress,
-            **_reading(recipe),
+            **_reader_options(recipe),
             overwrite=overwrite,
         )
     unreadable = sum("error" in row for row in rows)
@@ -186,16 +188,14 @@ def predict(
 def export(
     run: RunArgument,
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the model goes; a new directory.")],
-    format: Annotated[str, typer.Option("--format", help="Only saved_model in this version.")] = "saved_model",
+    format: Annotated[Literal["saved_model"], typer.Option("--format", help="What to write.")] = "saved_model",
     input_dtype: Annotated[
-        str, typer.Option("--input-dtype", help="Type of the images that the export takes: uint8, uint16 or float32.")
+        Literal["uint8", "uint16", "float32"], typer.Option("--input-dtype", help="Type of the images it will take.")
     ] = "uint8",
     checkpoint: CheckpointOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Export a run for use without kerazoo; what was written is loaded and compared with the model."""
-    if format != "saved_model":
-        raise ValueError(f"--format is saved_model in this version; received {format!r}.")
     _load_keras()
     from kerazoo.export import saved_model
     from kerazoo.training import rules
@@ -208,8 +208,8 @@ def export(
         to,
         rule=rules.announce(rules.choose(run, recipe, checkpoint), console_of()),
         image_size=recipe.data.image_size,
-        input_dtype=input_dtype,  # pyright: ignore[reportArgumentType]  # checked there
-        intensity_range=_reading(recipe).get("intensity_range"),
+        input_dtype=input_dtype,
+        intensity_range=_reader_options(recipe).get("intensity_range"),
         class_names=["background", *names] if facts["num_classes"] == 1 else names,
         overwrite=overwrite,
     )
@@ -256,8 +256,8 @@ def report(run: RunArgument) -> None:
     console_of().print(f"report: {html.write(run)}", highlight=False, soft_wrap=True)
 
 
-def _weights(pattern: str) -> Any:
-    """Table of the pretrained weights of the encoders that match a pattern, or of weights such as "*.tv_in1k"."""
+def _weights_table(pattern: str) -> Any:
+    """Table of the pretrained weights whose encoder matches a pattern, or whose name does, such as "*.tv_in1k"."""
     from rich.table import Table
 
     from kerazoo.checkpoints import catalog, download
@@ -281,7 +281,7 @@ def _weights(pattern: str) -> Any:
 
 
 def _load_keras() -> None:
-    """Import Keras without what TensorFlow's C++ code writes to standard error before anyone can set its log level."""
+    """Import Keras, silencing what TensorFlow's C++ code writes to standard error before its log level can be set."""
     sys.stderr.flush()
     before = os.dup(2)
     try:
@@ -293,8 +293,8 @@ def _load_keras() -> None:
         os.close(before)
 
 
-def _reading(recipe: Any) -> dict[str, Any]:
-    """What the recipe's source says of how images are read, for images that no source reads."""
+def _reader_options(recipe: Any) -> dict[str, Any]:
+    """Options of the recipe's source that say how to read images, for images outside of the source."""
     options = recipe.data.source.options
     return {name: options[name] for name in ("exif_orientation", "intensity_range") if name in options}
 

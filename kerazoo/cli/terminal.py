@@ -1,4 +1,4 @@
-"""What every command shares: one-line errors, the console, and a progress bar."""
+"""Shared by all commands: one-line errors, the console, a progress bar."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ _EXPECTED = (ValueError, OSError, FloatingPointError, ModuleNotFoundError, Runti
 
 
 class Commands(TyperGroup):
-    """Turns the errors that a person can mend into one sentence and exit code 2."""
+    """Command group that prints errors a user can fix as one sentence and exits with code 2."""
 
     def invoke(self, ctx: Any) -> Any:
         for stream in (sys.stdout, sys.stderr):
@@ -40,7 +40,7 @@ class Commands(TyperGroup):
 
 @contextmanager
 def progress_bar(console: Any, what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A function of the number done and the number of all that draws a bar; None where there is no terminal."""
+    """A callback `(done, total)` that draws a bar; None where there is no terminal."""
     if not console.is_terminal:
         yield None
         return
@@ -52,7 +52,7 @@ def progress_bar(console: Any, what: str) -> Iterator[Callable[[int, int], None]
 
 
 def console_of() -> Any:
-    """Where a command writes to; made anew, so that tests can take what it prints."""
+    """Console of a command; a new one each time, so that tests can capture its output."""
     from rich.console import Console
 
     return Console()

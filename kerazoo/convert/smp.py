@@ -229,4 +229,4 @@ def _module(path: str, part: Encoder, architecture: str, depth: int) -> str:
         return "classification_head.3"
     if path.startswith("d"):
         return f"decoder.{DECODERS[architecture](path, depth)}"
-    return part.module_of(path)
+    return part.state_dict_name(path)

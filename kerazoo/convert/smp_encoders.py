@@ -33,10 +33,10 @@ class _CaffeSEResNet(_Encoder):
     def pool(self, x: Tensor) -> Tensor:
         return layers.MaxPooling2D(3, strides=2, padding="same", name="maxpool")(x)
 
-    def module_of(self, path: str) -> str:
+    def state_dict_name(self, path: str) -> str:
         if path in ("conv1", "bn1"):
             return f"layer0.{path}"
-        return super().module_of(path).replace(".se.", ".se_module.")
+        return super().state_dict_name(path).replace(".se.", ".se_module.")
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Encoder:
 
     Attributes:
         part: What `segmenter()` takes.
-        module_of: Function from the path of a weight to its module in smp's state dict.
+        state_dict_name: Function from the path of a weight to its module in smp's state dict.
         unused: Patterns of tensors that smp keeps and never reads.
     """
 
     part: ResNet
-    module_of: Callable[[str], str]
+    state_dict_name: Callable[[str], str]
     unused: tuple[str, ...]
 
 
@@ -78,5 +78,7 @@ def encoder(name: str, *, depth: int, output_stride: int) -> Encoder:
     else:
         part = _Encoder(**fields)
     prefix = "encoder.model." if name.startswith(TIMM) else "encoder."
-    deeper = () if name.startswith(TIMM) else part.modules_beyond(depth)
-    return Encoder(part, lambda path: prefix + part.module_of(path), tuple(f"{prefix}{module}.*" for module in deeper))
+    deeper = () if name.startswith(TIMM) else part.state_dict_beyond(depth)
+    return Encoder(
+        part, lambda path: prefix + part.state_dict_name(path), tuple(f"{prefix}{module}.*" for module in deeper)
+    )

@@ -82,7 +82,7 @@ def from_torchvision(
         name=name,
     )
     tensors.assign(
-        model, state, lambda path: _module(path, part.module_of), allow_unexpected=(AUXILIARY,), source=label
+        model, state, lambda path: _module(path, part.state_dict_name), allow_unexpected=(AUXILIARY,), source=label
     )
     return model
 

@@ -17,6 +17,8 @@ from kerazoo.data.faults import FaultyError, MissingError, kind_of
 from kerazoo.data.id_lists import read_ids
 from kerazoo.data.processes import in_processes
 from kerazoo.data.source import Source, describe, in_threads
+from kerazoo.data.sources.folder import folder
+from kerazoo.findings import Finding, Report
 
 KINDS = {
     "missing": "samples of which a file is missing",
@@ -39,38 +41,28 @@ KINDS = {
 }
 """Every kind of finding, and what it means."""
 
-_USABLE = ("mixed", "orphan", "warning")  # kinds that `exclusions` does not leave out
+_WARNINGS = ("mixed", "orphan", "warning")  # kinds that do not keep a sample from use; the others are errors
 _COLUMNS = ("kind", "id", "problem")
 _SHOWN = 10  # findings of a kind that the text names
 
 
-class Finding(NamedTuple):
-    """One fault.
-
-    Attributes:
-        kind: One of `KINDS`.
-        id: The sample, or None if it is of the set as a whole.
-        problem: A sentence that names the file.
-    """
-
-    kind: str
-    id: str | None
-    problem: str
-
-
 @dataclass(frozen=True, kw_only=True)
-class Verification:
+class Verification(Report):
     """What `verify` found; `str()` of it is a report for people.
 
-    Args:
-        samples: Number of samples that were looked at.
+    Attributes:
+        findings: In the order of the kinds, then of the samples; their `code` is one of `KINDS`.
+        images: Number of samples that were examined.
+        batches: None.
         summary: The source in one line, or why it cannot be described.
-        findings: In the order of the kinds, then of the samples.
     """
 
-    samples: int
     summary: str
-    findings: tuple[Finding, ...]
+
+    @property
+    def samples(self) -> int:
+        """Number of samples that were examined."""
+        return self.images
 
     @property
     def clean(self) -> bool:
@@ -80,26 +72,23 @@ class Verification:
     @property
     def counts(self) -> dict[str, int]:
         """Number of findings of each kind that was found."""
-        found = Counter(finding.kind for finding in self.findings)
-        return {kind: found[kind] for kind in KINDS if found[kind]}
+        return dict(Counter(self.codes))
 
     @property
     def exclusions(self) -> dict[str, Finding]:
         """Each sample to leave out, and the first reason; of images that are there twice the first stays."""
         chosen: dict[str, Finding] = {}
         for finding in self.findings:
-            if finding.id is not None and finding.kind not in _USABLE:
+            if finding.id is not None and finding.severity == "error":
                 chosen.setdefault(finding.id, finding)
         return chosen
 
     def save(self, path: str | Path) -> None:
         """Write every finding: JSON if the file's name ends in .json, else CSV with the columns kind, id, problem."""
         if Path(path).suffix.lower() == ".json":
-            content = {"samples": self.samples, "summary": self.summary, "counts": self.counts}
-            content["findings"] = [dict(zip(_COLUMNS, finding, strict=True)) for finding in self.findings]
-            Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
         else:
-            _write_csv(path, _COLUMNS, self.findings)
+            _write_csv(path, _COLUMNS, ((each.kind, each.id, each.problem) for each in self.findings))
 
     def save_exclusions(self, path: str | Path) -> None:
         """Write the samples to leave out, as CSV with the columns id, kind, problem, for `exclude` of every source.
@@ -109,6 +98,16 @@ class Verification:
         rows = ((id, finding.kind, finding.problem) for id, finding in self.exclusions.items())
         _write_csv(path, ("id", "kind", "problem"), rows)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The report in types of JSON, as `save` writes it."""
+        findings = [{"kind": each.kind, "id": each.id, "problem": each.problem} for each in self.findings]
+        return {"samples": self.samples, "summary": self.summary, "counts": self.counts, "findings": findings}
+
+    def _headline(self) -> str:
+        """How much was found in how much, in one line."""
+        found = f"{len(self.findings)} findings, in {len(self.exclusions)} of" if self.findings else "Nothing found in"
+        return f"{found} {self.samples} samples."
+
     def __str__(self) -> str:
         lines = [self.summary]
         for kind, count in self.counts.items():
@@ -116,9 +115,7 @@ class Verification:
             listed = [finding.problem for finding in self.findings if finding.kind == kind]
             lines += [f"  {problem}" for problem in listed[:_SHOWN]]
             lines += [f"  … and {count - _SHOWN} more"] * (count > _SHOWN)
-        left_out = len(self.exclusions)
-        total = f"{len(self.findings)} findings, in {left_out} of" if self.findings else "Nothing found in"
-        return "\n".join([*lines, f"{total} {self.samples} samples."])
+        return "\n".join([*lines, self._headline()])
 
 
 def verify(
@@ -130,10 +127,10 @@ def verify(
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> Verification:
-    """Look at every image and mask of a data set, and report all that is wrong.
+    """Read every image and mask of a data set, and report everything that is wrong.
 
-    Found are the `KINDS`: what the source's own reading refuses, and what only shows when all samples are seen:
-    images of one value, images that are there twice, empty masks in a directory of defects, odd channels.
+    `KINDS` lists the faults: what the source itself refuses to read, and what only shows when all samples are compared,
+    such as images that are there twice, empty masks in a directory of defects, or a different number of channels.
 
     Args:
         data: A source; a directory, which `sources.folder` reads; or a function of `sources`, such as `sources.coco`.
@@ -157,14 +154,12 @@ def verify(
     named = () if isinstance(data, Source | str | Path) else inspect.signature(data).parameters
     if split is not None and "split" in named and Path(split).suffix.lower() != ".csv":
         split, options = None, {**options, "split": str(split)}
-    parts, torn = _parts(split)
+    parts, divided = _parts(split)
     if isinstance(data, Source):
         if options:
             raise ValueError(f"The source is there already; leave out {', '.join(options)}.")
         source, findings = data, []
     else:
-        from kerazoo.data.sources.folder import folder
-
         if isinstance(data, str | Path):
             data, options = folder, {"root": data, **options}
         source, findings = _open(data, options)
@@ -172,20 +167,23 @@ def verify(
         samples, summary = len(findings), "No sample is complete."
     else:
         samples, summary = len(source) + len(findings), ""
-        looks = _look_at_all(source, workers, progress)
-        findings += _of_samples(source, looks)
-        findings += [*_of_all(source, looks, parts), *torn]
+        facts = _inspect_all(source, workers, progress)
+        findings += _of_samples(source, facts)
+        findings += [*_of_all(source, facts, parts), *divided]
         try:
             summary = describe(source)
         except (ValueError, OSError) as error:
             summary = f"Source: {len(source)} images, not all of which can be used."
             if not findings:
-                findings.append(Finding("format", None, str(error)))
+                findings.append(_finding("format", None, str(error)))
     order = {kind: place for place, kind in enumerate(KINDS)}
     kept = [finding for finding in dict.fromkeys(findings) if finding.kind not in set(ignore)]
-    return Verification(
-        samples=samples, summary=summary, findings=tuple(sorted(kept, key=lambda finding: order[finding.kind]))
-    )
+    kept.sort(key=lambda finding: order[finding.kind])
+    return Verification(findings=tuple(kept), images=samples, summary=summary)
+
+
+def _finding(kind: str, id: str | None, problem: str) -> Finding:
+    return Finding(severity="warning" if kind in _WARNINGS else "error", code=kind, message=problem, id=id)
 
 
 def _open(make: Callable[..., Source], options: Mapping[str, Any]) -> tuple[Source | None, list[Finding]]:
@@ -198,7 +196,7 @@ def _open(make: Callable[..., Source], options: Mapping[str, Any]) -> tuple[Sour
         try:
             return make(**options, **({"exclude": sorted(left_out)} if left_out else {})), findings
         except (MissingError, FaultyError) as error:
-            new = [Finding(kind, id, problem) for id, kind, problem in error.faulty if id not in left_out]
+            new = [_finding(kind, id, problem) for id, kind, problem in error.faulty if id not in left_out]
             if not new or not can_exclude:
                 raise
             findings += new
@@ -209,7 +207,7 @@ def _open(make: Callable[..., Source], options: Mapping[str, Any]) -> tuple[Sour
             return None, findings  # nothing is left
 
 
-class _Look(NamedTuple):
+class _SampleFacts(NamedTuple):
     """What one sample shows.
 
     Attributes:
@@ -229,15 +227,15 @@ class _Look(NamedTuple):
 
 @dataclass(frozen=True)
 class _Inspector:
-    """Makes the `_Look` at a sample; in other processes too."""
+    """Reads a sample and gives its facts; in other processes too."""
 
     source: Source
 
-    def __call__(self, index: int) -> _Look:
+    def __call__(self, index: int) -> _SampleFacts:
         source, id = self.source, self.source.id(index)
         faults: list[tuple[str, str]] = []
-        image = _tried(source.image, index, id, faults)
-        mask = _tried(source.mask, index, id, faults) if source.has_masks else None
+        image = _read(source.image, index, id, faults)
+        mask = _read(source.mask, index, id, faults) if source.has_masks else None
         form = digest = mask_digest = classes = None
         if image is not None:
             form = (image.shape[2], image.dtype.name)
@@ -252,16 +250,16 @@ class _Inspector:
             mask_digest, ids = _hash(mask), np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
             ids = ids[ids != source.ignore_class] if source.ignore_class is not None else ids
             classes = frozenset(ids[ids > 0].tolist())
-            strange = [k for k in sorted(classes) if k >= max(source.num_classes, 2)]
-            if strange:
-                faults.append(("values", f"The mask of {id} has the ids {strange}, which are no classes."))
+            unknown = [k for k in sorted(classes) if k >= max(source.num_classes, 2)]
+            if unknown:
+                faults.append(("values", f"The mask of {id} has the ids {unknown}, which are no classes."))
         if image is not None and mask is not None and image.shape[:2] != mask.shape:
             sizes = f"{image.shape[0]}x{image.shape[1]} and {mask.shape[0]}x{mask.shape[1]}"
             faults.append(("size", f"Image and mask of {id} differ in size: {sizes} (height x width)."))
-        return _Look(tuple(dict.fromkeys(faults)), form, digest, mask_digest, classes)
+        return _SampleFacts(tuple(dict.fromkeys(faults)), form, digest, mask_digest, classes)
 
 
-def _tried(read: Callable[[int], np.ndarray], index: int, id: str, faults: list[tuple[str, str]]) -> np.ndarray | None:
+def _read(read: Callable[[int], np.ndarray], index: int, id: str, faults: list[tuple[str, str]]) -> np.ndarray | None:
     try:
         return read(index)
     except ModuleNotFoundError:  # not the data's fault
@@ -280,12 +278,12 @@ def _hash(pixels: np.ndarray) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16, key=head[:64]).digest()
 
 
-def _look_at_all(source: Source, workers: int, progress: Callable[[int, int], None] | None) -> list[_Look]:
-    def counted(results: Iterable[_Look]) -> Iterator[_Look]:
-        for done, look in enumerate(results, start=1):
+def _inspect_all(source: Source, workers: int, progress: Callable[[int, int], None] | None) -> list[_SampleFacts]:
+    def counted(results: Iterable[_SampleFacts]) -> Iterator[_SampleFacts]:
+        for done, each in enumerate(results, start=1):
             if progress is not None:
                 progress(done, len(source))
-            yield look
+            yield each
 
     if workers < 1:
         raise ValueError(f"`workers` must be at least 1, received workers={workers}.")
@@ -295,67 +293,67 @@ def _look_at_all(source: Source, workers: int, progress: Callable[[int, int], No
         return [*counted(results)]
 
 
-def _of_samples(source: Source, looks: Sequence[_Look]) -> Iterator[Finding]:
+def _of_samples(source: Source, facts: Sequence[_SampleFacts]) -> Iterator[Finding]:
     """What is wrong with a sample alone, and with its label."""
-    for id, look in zip(source.ids, looks, strict=True):
-        for kind, problem in look.faults:
-            yield Finding(kind, id, problem)
-    empty = _empty(source, looks)
+    for id, sample in zip(source.ids, facts, strict=True):
+        for kind, problem in sample.faults:
+            yield _finding(kind, id, problem)
+    empty = _empty(source, facts)
     for id, text in empty:
-        yield Finding("empty_mask", id, text)
+        yield _finding("empty_mask", id, text)
     try:
         labels, notes = source.labels, source.notes
     except (ValueError, OSError):  # the faults above, all at once
         return
-    told = {problem for look in looks for _, problem in look.faults} | {text for _, text in empty}
+    told = {problem for sample in facts for _, problem in sample.faults} | {text for _, text in empty}
     for id, text in notes:
         if text not in told:
-            yield Finding("warning", id, text)
+            yield _finding("warning", id, text)
     names = source.class_names if source.num_classes > 1 else ("background", *source.class_names)
-    for id, look, label in zip(source.ids, looks, labels, strict=True):
+    for id, sample, label in zip(source.ids, facts, labels, strict=True):
         said = {k + (source.num_classes == 1) for k in np.flatnonzero(label).tolist()} - {0}
-        right = all(kind == "constant" for kind, _ in look.faults)
-        if right and look.classes is not None and said != look.classes:
-            shown, claimed = ([names[k] for k in sorted(classes)] or "nothing" for classes in (look.classes, said))
-            yield Finding("label", id, f"The label of {id} says {claimed}, and its mask shows {shown}.")
+        right = all(kind == "constant" for kind, _ in sample.faults)
+        if right and sample.classes is not None and said != sample.classes:
+            shown, claimed = ([names[k] for k in sorted(classes)] or "nothing" for classes in (sample.classes, said))
+            yield _finding("label", id, f"The label of {id} says {claimed}, and its mask shows {shown}.")
 
 
-def _of_all(source: Source, looks: Sequence[_Look], parts: Mapping[str, str]) -> Iterator[Finding]:
+def _of_all(source: Source, facts: Sequence[_SampleFacts], parts: Mapping[str, str]) -> Iterator[Finding]:
     """What only shows when all samples are seen."""
     for text in source.orphans:
-        yield Finding("orphan", None, text)
+        yield _finding("orphan", None, text)
     ids = source.ids
-    forms = Counter(look.form for look in looks if look.form is not None)
+    forms = Counter(sample.form for sample in facts if sample.form is not None)
     if len(forms) > 1:
         usual, count = forms.most_common(1)[0]
-        for id, look in zip(ids, looks, strict=True):
-            if look.form not in (usual, None):
+        for id, sample in zip(ids, facts, strict=True):
+            if sample.form not in (usual, None):
                 most = f"{count} of {forms.total()} images are {_form(usual)}"
-                yield Finding("mixed", id, f"Image {id} is {_form(look.form)}, and {most}.")
+                yield _finding("mixed", id, f"Image {id} is {_form(sample.form)}, and {most}.")
     same: defaultdict[bytes, list[int]] = defaultdict(list)
-    for index, look in enumerate(looks):
-        if look.image is not None:
-            same[look.image].append(index)
+    for index, sample in enumerate(facts):
+        if sample.image is not None:
+            same[sample.image].append(index)
     for first, *others in same.values():
         for other in others:
-            differ = "" if looks[first].mask == looks[other].mask else ", and their masks differ"
+            differ = "" if facts[first].mask == facts[other].mask else ", and their masks differ"
             here, there = (parts.get(ids[index]) for index in (first, other))
             leak = here is not None and there is not None and here != there
             where = f" One is in {here}, the other in {there}." if leak else ""
             text = f"Images {ids[first]} and {ids[other]} have the same pixels{differ}.{where}"
-            yield Finding("leak" if leak else "duplicate", ids[other], text)
+            yield _finding("leak" if leak else "duplicate", ids[other], text)
     homes: dict[str, str] = {}
     for id, group in zip(ids, source.groups or (), strict=False):
         if id in parts and homes.setdefault(group, parts[id]) != parts[id]:
             text = f"{id} of the group {group!r} is in {parts[id]}, and others of the group are in {homes[group]}."
-            yield Finding("leak", id, text)
+            yield _finding("leak", id, text)
     for id in sorted(set(parts) - set(ids)):
-        yield Finding("missing", None, f"The split names {id} ({parts[id]}), which is no sample.")
+        yield _finding("missing", None, f"The split names {id} ({parts[id]}), which is no sample.")
 
 
-def _empty(source: Source, looks: Sequence[_Look]) -> list[tuple[str, str]]:
+def _empty(source: Source, facts: Sequence[_SampleFacts]) -> list[tuple[str, str]]:
     """(id, sentence) of masks that are empty against all appearances; what cannot be read counts as full."""
-    positive = np.array([look.classes is None or bool(look.classes) for look in looks], bool)
+    positive = np.array([sample.classes is None or bool(sample.classes) for sample in facts], bool)
     try:
         expected = source.expects_foreground
     except (ValueError, OSError):  # which directories are classes cannot be found out
@@ -371,9 +369,9 @@ def _form(form: tuple[int, str] | None) -> str:
 def _parts(split: str | Path | None) -> tuple[dict[str, str], list[Finding]]:
     """Part of each id that a CSV of `save_split` names, the first of several; and the ids that have several."""
     parts: dict[str, str] = {}
-    torn: list[Finding] = []
+    divided: list[Finding] = []
     if split is None:
-        return parts, torn
+        return parts, divided
     with Path(split).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         table = csv.DictReader(file)
         if not {"id", "split"} <= set(table.fieldnames or ()):
@@ -381,8 +379,8 @@ def _parts(split: str | Path | None) -> tuple[dict[str, str], list[Finding]]:
         for row in table:
             if parts.setdefault(row["id"], row["split"]) != row["split"]:
                 text = f"{split} has {row['id']} in two parts, {parts[row['id']]} and {row['split']}."
-                torn.append(Finding("leak", row["id"], text))
-    return parts, torn
+                divided.append(_finding("leak", row["id"], text))
+    return parts, divided
 
 
 def _write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Decoders: from the levels of an encoder to decoded levels."""
+"""Decoders: from encoder features to decoded features."""
 
 from kerazoo.decoders.bifpn import BiFPN
 from kerazoo.decoders.deconvnet import DeconvNet

@@ -1,4 +1,4 @@
-"""What the decoders share that widen the context of the coarsest level and leave the finer ones as they are."""
+"""Shared by decoders that add context to the coarsest level and leave the finer ones as they are."""
 
 from keras import layers
 
@@ -10,12 +10,12 @@ ASPP_RATES = (6, 12, 18)
 
 
 def aspp_rates(stride: int) -> tuple[int, ...]:
-    """Dilations at this stride that span as many pixels of the image as `ASPP_RATES` do at stride 16."""
+    """Dilations at this stride that cover as many pixels of the image as `ASPP_RATES` do at stride 16."""
     return tuple(max(1, round(rate * 16 / stride)) for rate in ASPP_RATES)
 
 
-def hand_on(features: Features) -> Features:
-    """The levels of the encoder as levels of the decoder, in the precision of the policy."""
+def pass_through(features: Features) -> Features:
+    """The encoder's levels as outputs of the decoder, in the compute dtype of the policy."""
     return tuple(
         Level(level.stride, layers.Activation("linear", name=f"d{position}_encoder")(level.tensor))
         for position, level in enumerate(features)
@@ -28,10 +28,10 @@ def fully_connected(x: Tensor, width: int, *, kernel_size: int, rate: int, dropo
     Args:
         x: `(B, H, W, C)`.
         width: Channels of both.
-        kernel_size: Odd size of the first one.
-        rate: Dilation of the first one.
-        dropout: Share of the values that training sets to zero after each of the two.
-        name: What the names of the layers start with.
+        kernel_size: Odd size of fc6.
+        rate: Dilation of fc6.
+        dropout: Dropout rate after each of the two.
+        name: Prefix of the names of the layers.
 
     Returns: `(B, H, W, width)`.
     """

@@ -1,4 +1,4 @@
-"""What SegNet and DeconvNet share: the way back through the poolings of the encoder."""
+"""Shared by SegNet and DeconvNet: stages that undo the encoder's max poolings."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -7,14 +7,14 @@ from kerazoo.layers import CropLike, MaxUnpool
 from kerazoo.types import Features, Tensor
 
 
-class Unpooling(NamedTuple):
-    """One pooling of the encoder, to be undone.
+class UnpoolStage(NamedTuple):
+    """One stage: max unpooling, then convolutions.
 
     Attributes:
-        stride: Of the map before the pooling.
-        level: The encoder's level at this stride.
-        switches: Of the pooling, int32; as many channels as the map has that is unpooled.
-        convolutions: How many convolutions follow.
+        stride: Of its output.
+        level: The encoder's level at this stride, whose size the unpooled map is cropped to.
+        switches: Of the pooling that is undone, int32, with as many channels as the map to unpool.
+        convolutions: Number of convolutions after the unpooling.
         width: Channels after the last of them: those of the next switches.
     """
 
@@ -25,13 +25,13 @@ class Unpooling(NamedTuple):
     width: int
 
 
-def unpoolings(
+def plan_unpooling(
     owner: str, features: Features, switches: Mapping[int, Tensor], convolutions: Sequence[int] | None
-) -> list[Unpooling]:
-    """The poolings from the coarsest level back to the finest one that switches lead to.
+) -> list[UnpoolStage]:
+    """Stages from the coarsest level to the finest one that can be reached by unpooling.
 
     Args:
-        owner: Who unpools, for errors.
+        owner: Name of the decoder, for errors.
         features: Levels, fine to coarse.
         switches: Of the encoder's poolings, by the stride after the pooling.
         convolutions: After each unpooling, coarse to fine. None takes VGG-16's: 2 at strides 1 and 2, 3 at others.
@@ -60,12 +60,12 @@ def unpoolings(
         )
     widths = [switch.shape[-1] for _, switch in pairs]
     return [
-        Unpooling(level.stride, level.tensor, switch, number, width)
+        UnpoolStage(level.stride, level.tensor, switch, number, width)
         for (level, switch), number, width in zip(pairs, convolutions, widths[1:] + widths[-1:], strict=True)
     ]
 
 
-def unpool(x: Tensor, step: Unpooling, *, name: str) -> Tensor:
-    """Put every value of `x` to where the maximum was that it stands for; `(B, H / stride, W / stride, C)`."""
-    x = MaxUnpool(name=name)(x, step.switches)
-    return CropLike(name=f"{name}_crop")(x, step.level)
+def unpool(x: Tensor, stage: UnpoolStage, *, name: str) -> Tensor:
+    """Max unpooling to the size of the stage's level; `(B, H / stride, W / stride, C)`."""
+    x = MaxUnpool(name=name)(x, stage.switches)
+    return CropLike(name=f"{name}_crop")(x, stage.level)

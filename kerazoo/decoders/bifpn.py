@@ -1,8 +1,8 @@
 """Bidirectional feature pyramid network: the decoder of EfficientDet.
 
 Tan et al., 2020, https://arxiv.org/abs/1911.09070. A block is a top-down and a bottom-up path without the nodes that
-have one input only, with an edge from each level's input to its output; the blocks are repeated. A node is a weighted
-mean of its inputs, swish, a depthwise separable 3x3 convolution and batch norm, as in the authors' code and in effdet,
+have a single input, and with a skip from each level's input to its output; blocks are repeated. A node fuses its inputs
+by a weighted mean, swish, a depthwise separable 3x3 convolution and batch norm, as in the authors' code and in effdet,
 whose outputs it reproduces: https://github.com/rwightman/efficientdet-pytorch.
 """
 
@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_choice, check_whole
-from kerazoo.decoders._climb import level_names, levels_from
-from kerazoo.decoders._descend import descent
+from kerazoo.decoders._levels import level_names, levels_from, stride_ratios
 from kerazoo.layers import FastNormalizedFusion, Resize
 from kerazoo.layers.blocks import conv, separable_conv
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 FUSIONS = ("fast", "sum")
 EXTRAS = ("project", "pool")
@@ -28,19 +27,19 @@ COMPOUND = ((64, 3), (88, 4), (112, 5), (160, 6), (224, 7), (288, 7), (384, 8), 
 
 
 @dataclass(frozen=True, kw_only=True)
-class BiFPN:
-    """Let all levels exchange features in both directions, several times.
+class BiFPN(Decoder):
+    """Repeated top-down and bottom-up paths with learned weights of their inputs.
 
-    The encoder's levels are followed by coarser ones, which see the whole image: with the default arguments five levels
-    are decoded, P3 to P7 of the paper. `kerazoo.pairs` has the decoder with the encoder that it was scaled for.
+    Coarser levels are added to the encoder's: the default arguments decode five levels, P3 to P7 of the paper.
+    `kerazoo.pairs` has the decoder with the encoder that it was scaled for.
 
     Args:
         width: Channels of every decoded level.
         repeats: Blocks.
         finest_stride: Levels finer than this are left out; an encoder that starts coarser keeps all.
         extra_levels: Levels beyond the encoder's coarsest, each of half the resolution of the one before.
-        extra: "project" makes them from the coarsest level after a 1x1 convolution to the width, as the authors' code
-            does; "pool" pools the encoder's own features, which every node then projects for itself.
+        extra: "project" pools them from the coarsest level after a 1x1 convolution to `width`, as the authors' code
+            does; "pool" pools the encoder's features, and each node projects them.
         fusion: "fast" learns the weight of each input of a node; "sum" adds them, which the authors do from the
             coefficient 6 on, for stability.
 
@@ -57,9 +56,6 @@ class BiFPN:
     extra: str = "project"
     fusion: str = "fast"
 
-    output_stride = 32
-    depth = None
-
     def __post_init__(self):
         for name in ("width", "repeats", "finest_stride"):
             check_whole("BiFPN", name, getattr(self, name))
@@ -69,9 +65,9 @@ class BiFPN:
 
     def __call__(self, features: Features) -> Features:
         levels = self._with_extra_levels(levels_from("BiFPN", features, self.finest_stride))
-        factors = descent("BiFPN", levels)
+        ratios = stride_ratios("BiFPN", levels)
         for repeat in range(self.repeats):
-            levels = self._block(levels, factors, name=f"block{repeat + 1}")
+            levels = self._block(levels, ratios, name=f"block{repeat + 1}")
         return levels
 
     def _with_extra_levels(self, features: Features) -> Features:
@@ -81,32 +77,32 @@ class BiFPN:
             stride *= 2
             if position == 0 and self.extra == "project":
                 x = self._project(x, name=f"d{stride}_extra")
-            x = _shrink(x, 2, name=f"d{stride}_extra")
+            x = _max_pool(x, 2, name=f"d{stride}_extra")
             levels.append(Level(stride, x))
         return tuple(levels)
 
-    def _block(self, levels: Features, factors: Sequence[int], *, name: str) -> Features:
+    def _block(self, levels: Features, ratios: Sequence[int], *, name: str) -> Features:
         names = [f"{level}_{name}" for level in level_names(levels)]
         last = len(levels) - 1
-        down = {last: levels[last].tensor}  # the coarsest level has one input only, so no node of its own
+        top_down = {last: levels[last].tensor}  # the coarsest level has no node here: it has a single input
         for i in reversed(range(last)):
-            inputs = [levels[i].tensor, down[i + 1]]
-            down[i] = self._node(inputs, factor=1, name=f"{names[i]}_topdown")
-        decoded = [down[0]]  # and so has the finest one on the way back
+            inputs = [levels[i].tensor, top_down[i + 1]]
+            top_down[i] = self._node(inputs, ratio=1, name=f"{names[i]}_topdown")
+        bottom_up = [top_down[0]]  # nor the finest one here
         for i in range(1, len(levels)):
-            inputs = [levels[i].tensor, *([down[i]] if i < last else []), decoded[-1]]
-            decoded.append(self._node(inputs, factor=factors[i - 1], name=f"{names[i]}_bottomup"))
-        return tuple(Level(level.stride, x) for level, x in zip(levels, decoded, strict=True))
+            inputs = [levels[i].tensor, *([top_down[i]] if i < last else []), bottom_up[-1]]
+            bottom_up.append(self._node(inputs, ratio=ratios[i - 1], name=f"{names[i]}_bottomup"))
+        return tuple(Level(level.stride, x) for level, x in zip(levels, bottom_up, strict=True))
 
-    def _node(self, inputs: Sequence[Tensor], *, factor: int, name: str) -> Tensor:
-        """Merge inputs at the resolution of the first; the last comes from a finer level, by a factor, or a coarser."""
+    def _node(self, inputs: Sequence[Tensor], *, ratio: int, name: str) -> Tensor:
+        """Fuse inputs at the resolution of the first; the last is downsampled by a `ratio` above 1, else upsampled."""
         *same, other = [self._project(x, name=f"{name}_{position}") for position, x in enumerate(inputs)]
-        if factor > 1:
-            other = _shrink(other, factor, name=f"{name}_other")
+        if ratio > 1:
+            other = _max_pool(other, ratio, name=f"{name}_other")
         else:
             other = Resize(interpolation="nearest", name=f"{name}_other_up")(other, like=same[0])
-        merge = FastNormalizedFusion if self.fusion == "fast" else layers.Add
-        x = merge(name=f"{name}_fuse")([*same, other])
+        fuse = FastNormalizedFusion if self.fusion == "fast" else layers.Add
+        x = fuse(name=f"{name}_fuse")([*same, other])
         x = layers.Activation("silu", name=f"{name}_silu")(x)
         x = separable_conv(x, self.width, name=name)
         return layers.BatchNormalization(**BATCHNORM, name=f"{name}_bn")(x)
@@ -118,10 +114,10 @@ class BiFPN:
         return layers.BatchNormalization(**BATCHNORM, name=f"{name}_project_bn")(x)
 
 
-def _shrink(x: Tensor, factor: int, *, name: str) -> Tensor:
-    """Greatest value around every `factor`-th pixel, with the window centered there; 3x3 for a factor of 2.
+def _max_pool(x: Tensor, factor: int, *, name: str) -> Tensor:
+    """Max pooling of stride `factor` with windows centered on the pixels; 3x3 for a factor of 2.
 
-    Keras's "same" padding would move the windows of even maps by a pixel, so pooling and striding are two layers.
+    Keras's "same" padding would shift the windows of even maps by a pixel, so pooling and striding are two layers.
     """
     x = layers.MaxPooling2D(2 * (factor // 2) + 1, strides=1, padding="same", name=f"{name}_pool")(x)
     return layers.MaxPooling2D(1, strides=factor, padding="same", name=f"{name}_stride")(x)

@@ -1,7 +1,7 @@
-"""DeconvNet: fully connected layers in the middle, then max unpooling with switches and transposed convolutions.
+"""DeconvNet: fully connected bottleneck, then max unpooling with switches and transposed convolutions.
 
-Noh et al., 2015, https://arxiv.org/abs/1505.04366; over `vgg16_bn` this is its network. Differs from the paper, whose
-images have 224 pixels: the middle pads by default, so that it takes maps of every size; `padding="valid"` is the
+Noh et al., 2015, https://arxiv.org/abs/1505.04366; with `vgg16_bn` this is its network. Differs from the paper, whose
+images have 224 pixels: the bottleneck pads by default, so that it takes maps of every size; `padding="valid"` is the
 paper's.
 """
 
@@ -11,24 +11,24 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_choice, check_fraction, check_odd, check_whole, check_wholes
-from kerazoo.decoders._unpooling import unpool, unpoolings
+from kerazoo.decoders._unpooling import plan_unpooling, unpool
 from kerazoo.layers.blocks import norm
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 PADDINGS = ("same", "valid")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeconvNet:
-    """Two fully connected layers as convolutions, a transposed one back, then unpool and deconvolve.
+class DeconvNet(Decoder):
+    """A bottleneck of two fully connected layers as convolutions, then stages of unpooling and deconvolution.
 
     Args:
         fc_width: Channels of the fully connected layers.
-        kernel_size: Rows of the first of them and of the transposed convolution back, odd; 7 covers what a pooled image
-            of 224 pixels has.
+        kernel_size: Odd size of the first of them and of the transposed convolution; 7 covers the coarsest map of an
+            image of 224 pixels.
         padding: Of these two: "same" for maps of every size, or "valid", which needs maps of at least `kernel_size`
             rows (224 pixels at stride 32).
-        dropout: Share of the fully connected values that training sets to zero.
+        dropout: Dropout rate after each fully connected layer.
         convolutions: How many 3x3 transposed convolutions follow each unpooling, coarse to fine; the last of them goes
             to the channels of the next one. None takes VGG-16's: 2 at strides 1 and 2, 3 at others.
 
@@ -45,8 +45,6 @@ class DeconvNet:
     dropout: float = 0.5
     convolutions: tuple[int, ...] | None = None
 
-    output_stride = 32
-    depth = None
     switches = True
 
     def __post_init__(self):
@@ -58,19 +56,19 @@ class DeconvNet:
             object.__setattr__(self, "convolutions", check_wholes("DeconvNet", "convolutions", self.convolutions))
 
     def __call__(self, features: Features, switches: Mapping[int, Tensor]) -> Features:
-        steps = unpoolings("DeconvNet", features, switches, self.convolutions)
-        x = self._middle(features[-1].tensor, steps[0].switches.shape[-1])
+        stages = plan_unpooling("DeconvNet", features, switches, self.convolutions)
+        x = self._bottleneck(features[-1].tensor, stages[0].switches.shape[-1])
         decoded = []
-        for step in steps:
-            name = f"d{step.stride}"
-            x = unpool(x, step, name=f"{name}_unpool")
-            for i in range(1, step.convolutions + 1):
-                width = step.width if i == step.convolutions else x.shape[-1]
+        for stage in stages:
+            name = f"d{stage.stride}"
+            x = unpool(x, stage, name=f"{name}_unpool")
+            for i in range(1, stage.convolutions + 1):
+                width = stage.width if i == stage.convolutions else x.shape[-1]
                 x = _deconvolve(x, width, 3, name=f"{name}_deconv{i}")
-            decoded.append(Level(step.stride, x))
+            decoded.append(Level(stage.stride, x))
         return tuple(reversed(decoded))
 
-    def _middle(self, x: Tensor, width: int) -> Tensor:
+    def _bottleneck(self, x: Tensor, width: int) -> Tensor:
         for layer, kernel_size in (("d_fc6", self.kernel_size), ("d_fc7", 1)):
             x = layers.Conv2D(
                 self.fc_width,

@@ -3,7 +3,7 @@
 Chen et al., 2018, https://arxiv.org/abs/1606.00915. As in the paper nothing but the encoder is normalized. A 1x1
 convolution over a sum of convolutions is a sum of convolutions, and one over a concatenation is a sum of 1x1
 convolutions: so with the linear head both kinds of branches are the paper's, whose branches end in the classes
-themselves. The dense CRF is no part of the network.
+themselves. The dense CRF is not part of the network.
 """
 
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_choice, check_fraction, check_whole, check_wholes
-from kerazoo.decoders._context import fully_connected, hand_on
+from kerazoo.decoders._context import fully_connected, pass_through
 from kerazoo.layers.blocks import conv
-from kerazoo.types import Features, Level
+from kerazoo.types import Decoder, Features, Level
 
 BRANCHES = ("convolution", "fully_connected")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeepLabV2:
-    """Look at the coarsest level through windows of several widths at once.
+class DeepLabV2(Decoder):
+    """Parallel dilated convolutions of the coarsest level, summed or concatenated.
 
     Args:
         width: Channels of each branch. As many as classes, or more, lose nothing to the paper's "convolution" branches;
@@ -29,8 +29,8 @@ class DeepLabV2:
             8, 12) its ASPP-S.
         branches: "convolution", one 3x3 convolution each, summed (the paper over ResNet-101), or "fully_connected",
             fc6 and fc7 each as in DeepLab v1, concatenated (over VGG-16).
-        dropout: Share of the values that training sets to zero after every "fully_connected" layer.
-        encoder_levels: Whether to hand on the encoder's finer levels too, for heads that read all levels.
+        dropout: Dropout rate after every "fully_connected" layer.
+        encoder_levels: Whether to return the encoder's finer levels too, for heads that read all levels.
 
     Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`.
     Returns: one level, at the stride of the coarsest; with `encoder_levels`, the encoder's finer ones before it.
@@ -44,7 +44,6 @@ class DeepLabV2:
     encoder_levels: bool = False
 
     output_stride = 8
-    depth = None
 
     def __post_init__(self):
         check_whole("DeepLabV2", "width", self.width)
@@ -64,4 +63,4 @@ class DeepLabV2:
                     fully_connected(x, self.width, kernel_size=3, rate=rate, dropout=self.dropout, name=f"d_branch{i}")
                 )
         x = maps[0] if len(maps) == 1 else merge(name="d_merge")(maps)
-        return (*hand_on(tuple(finer) if self.encoder_levels else ()), Level(stride, x))
+        return (*pass_through(tuple(finer) if self.encoder_levels else ()), Level(stride, x))

@@ -1,4 +1,4 @@
-"""DeepLab v3+: the ASPP of DeepLab v3, refined by a level at stride 4.
+"""DeepLab v3+: the ASPP of DeepLab v3, refined by low-level features at stride 4.
 
 Chen et al., 2018, https://arxiv.org/abs/1802.02611. Differs from the paper: separable convolutions, where they are
 asked for, have no batch norm between their two parts.
@@ -12,12 +12,12 @@ from kerazoo.arguments import check_fraction, check_whole, check_wholes
 from kerazoo.decoders._context import aspp_rates
 from kerazoo.layers import ASPP, Resize
 from kerazoo.layers.blocks import conv_norm_act
-from kerazoo.types import Features, Level
+from kerazoo.types import Decoder, Features, Level
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeepLabV3Plus:
-    """Resize the ASPP map to a fine level, concatenate a few of that level's channels, and convolve.
+class DeepLabV3Plus(Decoder):
+    """Upsample the ASPP output, concatenate projected low-level features, and convolve.
 
     smp's DeepLabV3Plus is `rates=(12, 24, 36), separable_aspp=True, separable=True, context_convolutions=1,
     convolutions=1, dropout=0.5, align_corners=True`.
@@ -25,17 +25,17 @@ class DeepLabV3Plus:
     Args:
         width: Channels of the decoded levels.
         rates: Dilations of the ASPP; None takes 6, 12 and 18 at stride 16, twice these at stride 8, and so on.
-        low_level_width: Channels that the fine level is projected to.
-        low_level_stride: The fine level is the finest one of at least this stride.
+        low_level_width: Channels that the low-level features are projected to.
+        low_level_stride: The low-level features are the finest level of at least this stride.
         convolutions: Number of 3x3 convolutions after the concatenation.
-        context_convolutions: Number of 3x3 convolutions between the ASPP and the resizing.
+        context_convolutions: Number of 3x3 convolutions between the ASPP and the upsampling.
         separable_aspp: Whether the dilated convolutions of the ASPP are separable.
         separable: Whether the other 3x3 convolutions are.
-        dropout: Share of the ASPP's values that training sets to zero; 0.1 in the authors' code.
-        align_corners: Whether corner pixels coincide when the ASPP map is resized.
+        dropout: Dropout rate after the ASPP; 0.1 in the authors' code.
+        align_corners: Whether corner pixels coincide when the ASPP output is upsampled.
 
     Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`.
-    Returns: the refined level, at the stride of the fine one, and the ASPP map, at the stride of the coarsest.
+    Returns: the refined level, at the stride of the low-level features, and the ASPP output, at the coarsest stride.
     Raises: ValueError if an argument is not one of those, or the coarsest level is the only one of at least
         `low_level_stride`.
     """
@@ -52,7 +52,6 @@ class DeepLabV3Plus:
     align_corners: bool = False
 
     output_stride = 16
-    depth = None
 
     def __post_init__(self):
         for name in ("width", "low_level_width", "low_level_stride"):

@@ -1,9 +1,9 @@
-"""Feature-aligned pyramid network: coarse features are moved to where the fine ones are before both are added.
+"""Feature-aligned pyramid network: coarse features are aligned with fine ones by deformable convolution, then added.
 
 Huang et al., 2021, https://arxiv.org/abs/2108.07058, and the authors' code, https://github.com/EMI-Group/FaPN. Differs
-from FPN in two modules. Feature selection takes the place of the 1x1 convolution: the level is multiplied by a gate per
-channel and added to itself, then projected. Feature alignment takes the place of the resizing: offsets, predicted from
-both levels, move the points of a modulated deformable convolution over the resized coarse one.
+from FPN in two modules. Feature selection replaces the lateral 1x1 convolution: the level is multiplied by a gate per
+channel and added to itself, then projected. Feature alignment replaces the upsampling: offsets, predicted from both
+levels, shift the sampling points of a modulated deformable convolution over the upsampled coarse level.
 """
 
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_whole
-from kerazoo.decoders._climb import level_names, levels_from
-from kerazoo.decoders.fpn import smooth
+from kerazoo.decoders._levels import level_names, levels_from
+from kerazoo.decoders.fpn import output_conv
 from kerazoo.layers import DeformableConv2D, Resize
 from kerazoo.layers.blocks import conv
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 POINTS = 9
-"""Points of the deformable convolution, which is 3x3."""
+"""Sampling points of the deformable convolution, which is 3x3."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FaPN:
-    """A feature pyramid whose levels are aligned before they are added.
+class FaPN(Decoder):
+    """A top-down path whose coarse features are aligned with the finer level before they are added.
 
     Args:
         width: Channels of every decoded level; a multiple of `offset_groups`.
         finest_stride: Levels finer than this are left out; an encoder that starts coarser keeps all.
-        offset_groups: The channels of a coarse level are aligned in so many groups, each with offsets of its own.
+        offset_groups: Groups of channels of the coarse level that have offsets of their own.
 
     Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`.
     Returns: the decoded levels, fine to coarse, all of `width` channels.
@@ -38,9 +38,6 @@ class FaPN:
     width: int = 256
     finest_stride: int = 4
     offset_groups: int = 8
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         for name in ("width", "finest_stride", "offset_groups"):
@@ -59,10 +56,11 @@ class FaPN:
             selected = self._select(level.tensor, name=f"{name}_select")
             aligned = self._align(x, selected, name=f"{name}_align")
             x = layers.Add(name=f"{name}_merge")([aligned, selected])
-            decoded.append(Level(level.stride, smooth(x, name=name)))
+            decoded.append(Level(level.stride, output_conv(x, name=name)))
         return tuple(reversed(decoded))
 
     def _select(self, x: Tensor, *, name: str) -> Tensor:
+        """Feature selection module."""
         means = layers.GlobalAveragePooling2D(keepdims=True, dtype="float32", name=f"{name}_mean")(x)
         gate = conv(means, x.shape[-1], 1, name=f"{name}_gate")
         gate = layers.Activation("sigmoid", name=f"{name}_sigmoid")(gate)
@@ -70,20 +68,20 @@ class FaPN:
         return conv(layers.Add(name=f"{name}_add")([x, gated]), self.width, 1, name=f"{name}_project")
 
     def _align(self, coarse: Tensor, selected: Tensor, *, name: str) -> Tensor:
-        """`coarse` at the resolution of `selected`, where its features are to be found."""
-        grown = Resize(name=f"{name}_up")(coarse, like=selected)
-        doubled = layers.Rescaling(2.0, name=f"{name}_double")(grown)
+        """Feature alignment module: `coarse`, upsampled and aligned with `selected`."""
+        upsampled = Resize(name=f"{name}_up")(coarse, like=selected)
+        doubled = layers.Rescaling(2.0, name=f"{name}_double")(upsampled)
         both = layers.Concatenate(name=f"{name}_both")([selected, doubled])
         difference = conv(both, self.width, 1, name=f"{name}_difference")
         points = self.offset_groups * POINTS
         offsets = _predict(difference, 2 * points, name=f"{name}_offsets")
         modulation = _predict(difference, points, activation="sigmoid", name=f"{name}_modulation")
         x = DeformableConv2D(self.width, 3, offset_groups=self.offset_groups, name=f"{name}_deform")(
-            grown, offsets, modulation
+            upsampled, offsets, modulation
         )
         return layers.ReLU(name=f"{name}_relu")(x)
 
 
 def _predict(x: Tensor, filters: int, *, activation: str | None = None, name: str) -> Tensor:
-    """A 3x3 convolution that starts at zero: no point is moved at first, and all have the same weight."""
+    """A 3x3 convolution initialized to zero: at first no sampling point is shifted, and all have the same weight."""
     return layers.Conv2D(filters, 3, padding="same", activation=activation, kernel_initializer="zeros", name=name)(x)

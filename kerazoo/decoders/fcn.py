@@ -2,7 +2,7 @@
 
 Long et al., 2015, https://arxiv.org/abs/1411.4038. The paper's scores are the logits themselves; here they have a width
 of their own, and the head's 1x1 convolution, which commutes with the bilinear upsampling, turns them into logits. The
-paper's last step, x8 to the image by a fixed bilinear kernel, is the resizing of `segmenter`.
+paper's last step, 8x upsampling by a fixed bilinear kernel, is the bilinear resizing of the logits to the image.
 
 `FCN(context="fc")` is FCN-8s, with `skips=1` FCN-16s and with `skips=0` FCN-32s; `kerazoo.pairs.create("fcn_8s")` adds
 VGG-16 with the paper's skips from its poolings. `FCN(skips=0)` over ResNet-50 at an output stride of 8, under the
@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_choice, check_fraction, check_odd, check_whole
-from kerazoo.decoders._climb import level_names
 from kerazoo.decoders._context import fully_connected
+from kerazoo.decoders._levels import level_names
 from kerazoo.layers import BilinearKernel, CropLike
 from kerazoo.layers.blocks import conv, conv_norm_act
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 CONTEXTS = ("conv", "fc", None)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FCN:
-    """Sum the scores of the coarsest levels.
+class FCN(Decoder):
+    """Scores of the coarsest levels, upsampled and summed.
 
     Args:
         skips: How many levels finer than the coarsest add their scores: 2 for FCN-8s, 1 for FCN-16s, 0 for FCN-32s.
@@ -36,7 +36,7 @@ class FCN:
             and dropout each, as in the paper; None for nothing.
         context_width: Channels of the context. None takes a quarter of the encoder's for "conv", 4096 for "fc".
         kernel_size: Odd size of the context's first convolution. None takes 3 for "conv", 7 for "fc".
-        dropout: Share of the context that training sets to zero. None takes 0.1 for "conv", 0.5 for "fc".
+        dropout: Dropout rate of the context. None takes 0.1 for "conv", 0.5 for "fc".
 
     Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`.
     Returns: the summed scores at the strides of the coarsest `skips + 1` levels, fine to coarse.
@@ -50,9 +50,6 @@ class FCN:
     context_width: int | None = None
     kernel_size: int | None = None
     dropout: float | None = None
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         check_whole("FCN", "skips", self.skips, least=0)
@@ -83,7 +80,7 @@ class FCN:
             above = decoded[-1]
             if above.stride % level.stride:
                 raise ValueError(
-                    f"FCN grows each level by a whole factor, and {above.stride} is no multiple of {level.stride}: "
+                    f"FCN upsamples each level by a whole factor, and {above.stride} is no multiple of {level.stride}: "
                     f"strides {strides}. Take fewer `skips`."
                 )
             score = conv(level.tensor, above.tensor.shape[-1], 1, use_bias=True, name=f"{name}_score")
@@ -104,7 +101,7 @@ class FCN:
 
 
 def _upsample(x: Tensor, like: Tensor, *, factor: int, name: str) -> Tensor:
-    """Grow by a learned transposed convolution that starts as the bilinear one, to the size of `like`."""
+    """Learned transposed convolution, initialized to bilinear upsampling, cropped to the size of `like`."""
     x = layers.Conv2DTranspose(
         x.shape[-1],
         2 * factor - factor % 2,

@@ -1,8 +1,8 @@
-"""LinkNet: narrow, double the resolution, widen to the encoder's level, add it.
+"""LinkNet: bottleneck blocks with a transposed convolution, each added to the encoder's level.
 
 Chaurasia and Culurciello, 2017, https://arxiv.org/abs/1707.03718. Differs from the paper, as smp's Linknet does: the
-transposed convolutions are 4x4, because a 3x3 window of stride 2 weighs the pixels unevenly; the level at stride 2 is
-added too; and the last block is like the others.
+transposed convolutions are 4x4, because 3x3 kernels of stride 2 overlap unevenly (checkerboard artifacts); the level at
+stride 2 is added too; and the last block is like the others.
 """
 
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from keras import layers
 from kerazoo.arguments import check_choice, check_whole
 from kerazoo.layers import CropLike
 from kerazoo.layers.blocks import NORMS, conv, conv_norm_act, norm
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinkNet:
-    """Climb from the coarsest level to the image, in the widths of the encoder's levels.
+class LinkNet(Decoder):
+    """Decoder blocks from the coarsest level to full resolution, each as wide as the encoder's level it is added to.
 
     Args:
         width: Channels at full resolution; not used if the encoder's finest level is there already.
-        reduction: Channels per channel within a block (at least 4 channels are left).
+        reduction: Ratio of a block's input channels to those of its bottleneck, which has at least 4.
         norm: Normalization after each convolution: "batch", "group", "instance", or None.
 
     Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`.
@@ -32,9 +32,6 @@ class LinkNet:
     width: int = 32
     reduction: int = 4
     norm: str | None = "batch"
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         check_whole("LinkNet", "width", self.width)
@@ -63,11 +60,11 @@ class LinkNet:
     def _block(self, x: Tensor, width: int, *, factor: int, name: str) -> Tensor:
         narrow = max(4, x.shape[-1] // self.reduction)
         x = conv_norm_act(x, narrow, 1, norm_kind=self.norm, name=f"{name}_narrow")
-        x = self._grow(x, narrow, factor=factor, name=f"{name}_up")
+        x = self._upsample(x, narrow, factor=factor, name=f"{name}_up")
         return conv_norm_act(x, width, 1, norm_kind=self.norm, name=f"{name}_widen")
 
-    def _grow(self, x: Tensor, width: int, *, factor: int, name: str) -> Tensor:
-        """A transposed convolution whose window is twice its stride; a 3x3 convolution where nothing has to grow."""
+    def _upsample(self, x: Tensor, width: int, *, factor: int, name: str) -> Tensor:
+        """A transposed convolution whose kernel is twice its stride; a 3x3 convolution for a factor of 1."""
         if factor == 1:
             x = conv(x, width, 3, use_bias=True, name=f"{name}_conv")
         else:

@@ -1,8 +1,8 @@
-"""Path aggregation network: a feature pyramid, and a second path that takes fine features back to coarse levels.
+"""Path aggregation network: a feature pyramid followed by a bottom-up path.
 
 Liu et al., 2018, https://arxiv.org/abs/1803.01534: N_{i+1} = ReLU(Conv3x3(P_{i+1} + ReLU(Conv3x3(N_i, stride 2)))).
-What the paper adds for boxes (adaptive feature pooling, fully-connected fusion) has no place here. Not smp's PAN, which
-is `kerazoo.decoders.PyramidAttention`.
+Without what the paper adds for boxes (adaptive feature pooling, fully-connected fusion). smp's PAN is another network,
+`kerazoo.decoders.PyramidAttention`.
 """
 
 from dataclasses import dataclass
@@ -10,25 +10,24 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_choice, check_whole
-from kerazoo.decoders._climb import level_names, levels_from
-from kerazoo.decoders._descend import descent
+from kerazoo.decoders._levels import level_names, levels_from, stride_ratios
 from kerazoo.decoders.fpn import FPN
 from kerazoo.layers.blocks import conv
 from kerazoo.layers.resize import INTERPOLATIONS
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class PAN:
-    """Give every level of a feature pyramid the details of the levels below it.
+class PAN(Decoder):
+    """An FPN, then a bottom-up path that propagates fine features to the coarse levels.
 
-    The finest level is the pyramid's own: the second path serves heads that read several levels, such as "hypercolumn"
+    The finest level is the FPN's own: the bottom-up path serves heads that read several levels, such as "hypercolumn"
     and "mlf". With "linear" it is left out, and what remains is a plain `FPN`.
 
     Args:
         width: Channels of every decoded level.
         finest_stride: Levels finer than this are left out; an encoder that starts coarser keeps all.
-        interpolation: How coarse levels grow, "bilinear" or "nearest" (the paper's).
+        interpolation: How coarse levels are upsampled, "bilinear" or "nearest" (the paper's).
 
     Call: `features`, two levels or more, fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`.
     Returns: the decoded levels, fine to coarse, all of `width` channels.
@@ -40,9 +39,6 @@ class PAN:
     finest_stride: int = 4
     interpolation: str = "bilinear"
 
-    output_stride = 32
-    depth = None
-
     def __post_init__(self):
         check_whole("PAN", "width", self.width)
         check_whole("PAN", "finest_stride", self.finest_stride)
@@ -52,10 +48,10 @@ class PAN:
         used = levels_from("PAN", features, self.finest_stride)
         pyramid = FPN(width=self.width, finest_stride=self.finest_stride, interpolation=self.interpolation)
         finest, *coarser = pyramid(used)
-        factors = descent("PAN", (finest, *coarser))
+        ratios = stride_ratios("PAN", (finest, *coarser))
         _, *names = level_names((finest, *coarser))
         decoded = [finest]
-        for (stride, lateral), factor, name in zip(coarser, factors, names, strict=True):
+        for (stride, lateral), factor, name in zip(coarser, ratios, names, strict=True):
             x = self._convolve(decoded[-1].tensor, strides=factor, name=f"{name}_down")
             x = layers.Add(name=f"{name}_aggregate")([lateral, x])
             decoded.append(Level(stride, self._convolve(x, strides=1, name=f"{name}_aggregated")))

@@ -1,6 +1,6 @@
-"""ConvMixerSeg's patch decoder: the patch embedding backwards, from one vector per patch to the pixels of the patch.
+"""ConvMixerSeg's patch decoder: the inverse of the patch embedding, from patches to pixels by a transposed convolution.
 
-A transposed convolution whose kernel and stride are the patch, then GELU and batch norm, as the embedding has them.
+Kernel and stride are the patch size; GELU and batch norm follow, as in the embedding.
 """
 
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ from keras import layers
 
 from kerazoo.arguments import check_choice, check_whole
 from kerazoo.layers.blocks import norm
-from kerazoo.types import Features, Level
+from kerazoo.types import Decoder, Features, Level
 
 UPSAMPLINGS = ("transpose", "bilinear")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patch:
-    """Bring the coarsest level back to the resolution of the image in one step.
+class Patch(Decoder):
+    """Upsample the coarsest level to full resolution in one step.
 
     Args:
         width: Channels of the result of "transpose".
-        upsampling: "transpose" learns the pixels of a patch. "bilinear" has nothing to learn: the level stays as it is,
-            and what the head makes of it is resized to the image, which is the same as resizing first, at a fraction of
-            the cost, because the head's convolution is linear.
+        upsampling: "transpose" for a learned transposed convolution. "bilinear" returns the level as it is: the logits
+            of the head are resized to the image instead, which is the same at a fraction of the cost, because the
+            head's convolution is linear.
 
     Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`; the coarsest
         is read.
@@ -32,9 +32,6 @@ class Patch:
 
     width: int = 100
     upsampling: str = "transpose"
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         check_whole("Patch", "width", self.width)

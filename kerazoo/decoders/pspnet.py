@@ -1,7 +1,7 @@
-"""PSPNet: pyramid pooling over the coarsest level of a dilated encoder, then one convolution.
+"""PSPNet: pyramid pooling of the coarsest level of a dilated encoder, then one convolution.
 
-Zhao et al., 2017, https://arxiv.org/abs/1612.01105. Differs from the paper: pooled maps are resized with pixel centers
-at half-integers unless `align_corners=True`; the auxiliary loss is `segmenter(…, aux=True)`.
+Zhao et al., 2017, https://arxiv.org/abs/1612.01105. Differs from the paper: pooled maps are upsampled with half-pixel
+centers unless `align_corners=True`; the auxiliary loss is `segmenter(…, aux=True)`.
 """
 
 from dataclasses import dataclass
@@ -9,29 +9,29 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_choice, check_fraction, check_odd, check_whole, check_wholes
-from kerazoo.decoders._context import hand_on
+from kerazoo.decoders._context import pass_through
 from kerazoo.layers import PyramidPooling
 from kerazoo.layers.blocks import NORMS, conv_norm_act
-from kerazoo.types import Features, Level
+from kerazoo.types import Decoder, Features, Level
 
 
 @dataclass(frozen=True, kw_only=True)
-class PSPNet:
-    """Give every pixel of the coarsest level the means of the regions it lies in.
+class PSPNet(Decoder):
+    """Pyramid pooling module on the coarsest level, and one convolution that fuses it.
 
     smp's PSPNet is `kernel_size=1, dropout=0.2, inputs_first=False, normalize_global=False, align_corners=True`, over
     an encoder of `depth=3`.
 
     Args:
         width: Channels of the decoded level.
-        sizes: Rows and columns of the pooled maps, which share as many channels out as the coarsest level has.
+        sizes: Rows and columns of the pooled maps, which together have as many channels as the coarsest level.
         kernel_size: Odd size of the convolution after the pooling.
-        dropout: Share of the decoded channels that training sets to zero, each over the whole map.
+        dropout: Rate of the spatial dropout at the end.
         inputs_first: Whether the level comes before its pooled maps in the concatenation, or after them.
         norm: Normalization after each convolution: "batch", "group", "instance", or None for a bias instead.
-        normalize_global: Whether the mean of the whole map, too, is normalized once it is projected.
-        align_corners: Whether corner pixels coincide when pooled maps are resized.
-        encoder_levels: Whether to hand on the encoder's finer levels too, for heads that read all levels.
+        normalize_global: Whether the projection of the global mean is normalized too.
+        align_corners: Whether corner pixels coincide when pooled maps are upsampled.
+        encoder_levels: Whether to return the encoder's finer levels too, for heads that read all levels.
 
     Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`.
     Returns: one level, at the stride of the coarsest; with `encoder_levels`, the encoder's finer ones before it.
@@ -49,7 +49,6 @@ class PSPNet:
     encoder_levels: bool = False
 
     output_stride = 8
-    depth = None
 
     def __post_init__(self):
         check_whole("PSPNet", "width", self.width)
@@ -70,4 +69,4 @@ class PSPNet:
         )(x)
         x = conv_norm_act(x, self.width, self.kernel_size, norm_kind=self.norm, name="d_fuse")
         x = layers.SpatialDropout2D(self.dropout, name="d_drop")(x)
-        return (*hand_on(tuple(finer) if self.encoder_levels else ()), Level(stride, x))
+        return (*pass_through(tuple(finer) if self.encoder_levels else ()), Level(stride, x))

@@ -1,12 +1,12 @@
-"""Pyramid Attention Network: attention of a small pyramid of poolings on top, channel gates from above on the way down.
+"""Pyramid Attention Network: feature pyramid attention on top, global attention upsampling along the top-down path.
 
 Li et al., 2018, https://arxiv.org/abs/1805.10180, called PAN by its authors and by smp. The other PAN, the Path
 Aggregation Network, is `kerazoo.decoders.PAN` here: a different network.
 
-Feature pyramid attention (FPA): the coarsest level, projected, is multiplied by one map of weights, made by 7x7, 5x5
-and 3x3 convolutions at a half, a quarter and an eighth of its resolution; its global mean, projected, is added. Global
-attention upsampling (GAU): a skip is convolved and weighed by gates from the global mean of the map above, then this
-map is upsampled and added. Differs from the paper, as smp does: the weights have one channel, the gates end in a
+Feature pyramid attention (FPA): the coarsest level, projected, is multiplied by an attention map, made by 7x7, 5x5 and
+3x3 convolutions at a half, a quarter and an eighth of its resolution; its global mean, projected, is added. Global
+attention upsampling (GAU): a skip is convolved and scaled by channel gates from the global mean of the coarser map,
+which is upsampled and added. Differs from the paper, as smp does: the attention map has one channel, the gates end in a
 sigmoid.
 
 smp's PAN is `PyramidAttention(use_bias=True, align_corners=True)` under
@@ -18,27 +18,27 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_choice, check_whole
-from kerazoo.decoders._climb import level_names, levels_from
+from kerazoo.decoders._levels import level_names, levels_from
 from kerazoo.layers import HalveMax, Resize
 from kerazoo.layers.blocks import conv, norm
 from kerazoo.layers.resize import INTERPOLATIONS
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class PyramidAttention:
-    """Attend on the coarsest level, then merge features from the coarsest to the finest level.
+class PyramidAttention(Decoder):
+    """Feature pyramid attention on the coarsest level, then global attention upsampling to the finest.
 
     Args:
         width: Channels of every decoded level.
         finest_stride: Levels finer than this are left out; an encoder that starts coarser keeps all.
-        interpolation: How a level grows to the next finer one, "bilinear" or "nearest"; the weights of the attention
-            always grow bilinearly.
-        align_corners: Whether corner pixels coincide in bilinear resizing.
+        interpolation: Upsampling of a level to the next finer one, "bilinear" or "nearest"; attention maps are always
+            upsampled bilinearly.
+        align_corners: Whether corner pixels coincide in bilinear upsampling.
         use_bias: Whether convolutions have a bias although a batch norm follows, as smp's weights have.
 
-    Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`. The pyramid of
-        the attention wants a coarsest level of at least eight rows and columns; below that its last steps have one.
+    Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`. Below eight
+        rows and columns of the coarsest level, the last maps of the attention's pyramid are a single pixel.
     Returns: the decoded levels, fine to coarse: one per finer level, and the attended coarsest one.
     Raises: ValueError if an argument is not one of those, or no level is left.
     """
@@ -50,7 +50,6 @@ class PyramidAttention:
     use_bias: bool = False
 
     output_stride = 16
-    depth = None
 
     def __post_init__(self):
         check_whole("PyramidAttention", "width", self.width)
@@ -61,15 +60,14 @@ class PyramidAttention:
         used = levels_from("PyramidAttention", features, self.finest_stride)
         names = level_names(used)
         *skips, coarsest = used
-        x = self._attend(coarsest.tensor)
+        x = self._feature_pyramid_attention(coarsest.tensor)
         decoded = [Level(coarsest.stride, x)]
         for (stride, skip), name in zip(reversed(skips), reversed(names[:-1]), strict=True):
-            x = self._merge(x, skip, name=name)
+            x = self._global_attention_upsample(x, skip, name=name)
             decoded.append(Level(stride, x))
         return tuple(reversed(decoded))
 
-    def _attend(self, x: Tensor) -> Tensor:
-        """Feature pyramid attention."""
+    def _feature_pyramid_attention(self, x: Tensor) -> Tensor:
         mean = layers.GlobalAveragePooling2D(keepdims=True, dtype="float32", name="d_fpa_mean")(x)
         mean = self._conv(mean, self.width, 1, name="d_fpa_mean")
         projected = self._conv(x, self.width, 1, name="d_fpa_mid")
@@ -78,24 +76,23 @@ class PyramidAttention:
         quarter = self._conv(HalveMax(name="d_fpa_pool2")(half), 1, 5, name="d_fpa_down2")
         eighth = self._conv(HalveMax(name="d_fpa_pool3")(quarter), 1, 3, name="d_fpa_down3")
         weights = self._conv(eighth, 1, 3, name="d_fpa_conv3")
-        for beside, kernel_size, index in ((quarter, 5, 2), (half, 7, 1)):
-            weights = self._grow(weights, beside, name=f"d_fpa_up{index}")
-            beside = self._conv(beside, 1, kernel_size, name=f"d_fpa_conv{index}")
-            weights = layers.Add(name=f"d_fpa_merge{index}")([beside, weights])
-        weights = self._grow(weights, projected, name="d_fpa_up")
+        for lateral, kernel_size, index in ((quarter, 5, 2), (half, 7, 1)):
+            weights = self._upsample(weights, lateral, name=f"d_fpa_up{index}")
+            lateral = self._conv(lateral, 1, kernel_size, name=f"d_fpa_conv{index}")
+            weights = layers.Add(name=f"d_fpa_merge{index}")([lateral, weights])
+        weights = self._upsample(weights, projected, name="d_fpa_up")
         x = layers.Multiply(name="d_fpa_weigh")([projected, weights])
         return layers.Add(name="d_fpa_out")([x, mean])
 
-    def _merge(self, x: Tensor, skip: Tensor, *, name: str) -> Tensor:
-        """Global attention upsampling of `x` to the size of `skip`."""
+    def _global_attention_upsample(self, x: Tensor, skip: Tensor, *, name: str) -> Tensor:
         gate = layers.GlobalAveragePooling2D(keepdims=True, dtype="float32", name=f"{name}_gau_mean")(x)
         gate = self._conv(gate, self.width, 1, activation="sigmoid", name=f"{name}_gau_gate")
         skip = self._conv(skip, self.width, 3, name=f"{name}_gau_skip")
         skip = layers.Multiply(name=f"{name}_gau_weigh")([skip, gate])
-        x = self._grow(x, skip, interpolation=self.interpolation, name=f"{name}_gau_up")
+        x = self._upsample(x, skip, interpolation=self.interpolation, name=f"{name}_gau_up")
         return layers.Add(name=f"{name}_gau_merge")([x, skip])
 
-    def _grow(self, x: Tensor, like: Tensor, *, interpolation: str = "bilinear", name: str) -> Tensor:
+    def _upsample(self, x: Tensor, like: Tensor, *, interpolation: str = "bilinear", name: str) -> Tensor:
         align_corners = self.align_corners and interpolation == "bilinear"
         return Resize(interpolation=interpolation, align_corners=align_corners, name=name)(x, like=like)
 

@@ -1,8 +1,8 @@
-"""SegFormer's all-MLP decoder: a dense layer per level, one resolution for all, one dense layer to fuse them.
+"""SegFormer's all-MLP decoder: a linear layer per level, all levels at one resolution, a linear layer that fuses them.
 
 Xie et al., 2021, https://arxiv.org/abs/2105.15203, section 3.2: F_i = Linear(E_i), resized to a quarter of the image,
-concatenated coarse to fine, fused by a 1x1 convolution with batch norm and ReLU. The width is 256 under the encoders B0
-and B1 and 768 under larger ones. The dropout is that of the authors' code.
+concatenated coarse to fine, fused by a 1x1 convolution with batch norm and ReLU. The width is 256 with the encoders B0
+and B1 and 768 with larger ones. The dropout is that of the authors' code.
 
 smp's Segformer is `SegFormer(finest_stride=2, dropout=0)` under `Linear(upsampling=4, align_corners=True)`: it reads
 the level at stride 2, too, where the encoder has one.
@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_fraction, check_whole
-from kerazoo.decoders._climb import level_names, levels_from
+from kerazoo.decoders._levels import level_names, levels_from
 from kerazoo.layers import Resize, ResizedConcatConv
 from kerazoo.layers.blocks import norm
-from kerazoo.types import Features, Level
+from kerazoo.types import Decoder, Features, Level
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegFormer:
-    """Fuse all levels at one resolution, each pixel on its own: the context has to come from the encoder.
+class SegFormer(Decoder):
+    """Fuse all levels at one resolution, pixel by pixel: all context comes from the encoder.
 
     Args:
         width: Channels that each level is projected to, and of the result.
         stride: Resolution of the result: that of the finest level whose stride is at least this.
-        finest_stride: Levels finer than this are left out; those between it and `stride` are brought down.
-        dropout: Share of the channels that a training step leaves out.
+        finest_stride: Levels finer than this are left out; those between it and `stride` are downsampled.
+        dropout: Rate of the spatial dropout at the end.
 
     Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`.
     Returns: one level of `width` channels.
@@ -38,9 +38,6 @@ class SegFormer:
     stride: int = 4
     finest_stride: int = 4
     dropout: float = 0.1
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         check_whole("SegFormer", "width", self.width)

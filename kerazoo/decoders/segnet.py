@@ -1,7 +1,7 @@
-"""SegNet: the encoder backwards, by max unpooling with its own switches.
+"""SegNet: the mirrored encoder, with max unpooling by the encoder's own pooling indices (switches).
 
-Badrinarayanan et al., 2017, https://arxiv.org/abs/1511.00561: over `vgg16_bn` this is SegNet, 13 convolutions down
-and 13 up, classified by the linear head. The released Caffe model merges the last of the 13 with the classifier:
+Badrinarayanan et al., 2017, https://arxiv.org/abs/1511.00561: with `vgg16_bn` and the linear head this is SegNet, 13
+convolutions down and 13 up. The released Caffe model merges the last of the 13 with the classifier:
 `convolutions=(3, 3, 3, 2, 1)` and `Linear(kernel_size=3)`.
 """
 
@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kerazoo.arguments import check_wholes
-from kerazoo.decoders._unpooling import unpool, unpoolings
+from kerazoo.decoders._unpooling import plan_unpooling, unpool
 from kerazoo.layers.blocks import conv_norm_act
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegNet:
-    """Unpool, convolve with batch norm and ReLU, until the first pooling is undone: skips hand on places, not values.
+class SegNet(Decoder):
+    """Stages of max unpooling and convolutions; skips carry pooling indices, not features.
 
     Args:
         convolutions: How many 3x3 convolutions follow each unpooling, coarse to fine; the last of them goes to the
@@ -31,8 +31,6 @@ class SegNet:
 
     convolutions: tuple[int, ...] | None = None
 
-    output_stride = 32
-    depth = None
     switches = True
 
     def __post_init__(self):
@@ -40,16 +38,16 @@ class SegNet:
             object.__setattr__(self, "convolutions", check_wholes("SegNet", "convolutions", self.convolutions))
 
     def __call__(self, features: Features, switches: Mapping[int, Tensor]) -> Features:
-        steps = unpoolings("SegNet", features, switches, self.convolutions)
+        stages = plan_unpooling("SegNet", features, switches, self.convolutions)
         x = features[-1].tensor
-        if x.shape[-1] != steps[0].switches.shape[-1]:
-            x = conv_norm_act(x, steps[0].switches.shape[-1], name=f"d{features[-1].stride}_fit")
+        if x.shape[-1] != stages[0].switches.shape[-1]:
+            x = conv_norm_act(x, stages[0].switches.shape[-1], name=f"d{features[-1].stride}_fit")
         decoded = []
-        for step in steps:
-            name = f"d{step.stride}"
-            x = unpool(x, step, name=f"{name}_unpool")
-            for i in range(1, step.convolutions + 1):
-                width = step.width if i == step.convolutions else x.shape[-1]
+        for stage in stages:
+            name = f"d{stage.stride}"
+            x = unpool(x, stage, name=f"{name}_unpool")
+            for i in range(1, stage.convolutions + 1):
+                width = stage.width if i == stage.convolutions else x.shape[-1]
                 x = conv_norm_act(x, width, name=f"{name}_fuse{i}")
-            decoded.append(Level(step.stride, x))
+            decoded.append(Level(stage.stride, x))
         return tuple(reversed(decoded))

@@ -1,8 +1,8 @@
-"""Panoptic FPN's semantic branch: each level of a feature pyramid is convolved up to the finest one, and all are fused.
+"""Panoptic FPN's semantic branch: each level of a feature pyramid is upsampled to the finest one, and all are fused.
 
-Kirillov et al., 2019, https://arxiv.org/abs/1901.02446, section 3: per doubling of the resolution one 3x3 convolution
-to 128 channels, group norm, ReLU and bilinear upsampling; then the sum. Differs from the paper: a level grows to the
-size of the next finer one, whatever the strides.
+Kirillov et al., 2019, https://arxiv.org/abs/1901.02446, section 3: upsampling stages of a 3x3 convolution to 128
+channels, group norm, ReLU and 2x bilinear upsampling; then the sum. Differs from the paper: a stage upsamples to the
+size of the next finer level, whatever the strides.
 
 smp's FPN is `SemanticFPN(smooth=False, interpolation="nearest", align_corners=True, dropout=0.2)` under
 `Linear(upsampling=4, align_corners=True)`; its `decoder_merge_policy` of "add" or "cat" is `fuse` of "sum" or "concat".
@@ -13,29 +13,29 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_choice, check_fraction, check_whole
-from kerazoo.decoders._climb import level_names, levels_from
-from kerazoo.decoders.fpn import smooth, top_down
+from kerazoo.decoders._levels import level_names, levels_from
+from kerazoo.decoders.fpn import output_conv, top_down
 from kerazoo.layers import Resize
 from kerazoo.layers.blocks import GROUPS, conv_norm_act
 from kerazoo.layers.resize import INTERPOLATIONS
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 FUSES = ("sum", "concat")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SemanticFPN:
-    """Assemble the levels of a feature pyramid to one map at the stride of the finest.
+class SemanticFPN(Decoder):
+    """An FPN whose levels are upsampled to the stride of the finest and fused.
 
     Args:
         pyramid_width: Channels of the pyramid's levels.
         width: Channels that each level is convolved to; a multiple of 32, the number of groups of the norm.
         fuse: "sum", or "concat" for `width` channels per level, coarse to fine.
         finest_stride: Levels finer than this are left out; an encoder that starts coarser keeps all.
-        interpolation: How coarse levels of the pyramid grow, "bilinear" or "nearest".
+        interpolation: Upsampling within the pyramid, "bilinear" or "nearest".
         smooth: Whether a 3x3 convolution follows each merge of the pyramid, as in the paper.
-        align_corners: Whether corner pixels coincide when the convolved levels grow.
-        dropout: Share of the fused channels that a training step leaves out.
+        align_corners: Whether corner pixels coincide in the upsampling stages.
+        dropout: Rate of the spatial dropout at the end.
 
     Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`.
     Returns: one level, at the stride of the finest used one.
@@ -50,9 +50,6 @@ class SemanticFPN:
     smooth: bool = True
     align_corners: bool = False
     dropout: float = 0.0
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         check_whole("SemanticFPN", "pyramid_width", self.pyramid_width)
@@ -69,21 +66,21 @@ class SemanticFPN:
     def __call__(self, features: Features) -> Features:
         used = levels_from("SemanticFPN", features, self.finest_stride)
         names = level_names(used)
-        sums = top_down(used, width=self.pyramid_width, interpolation=self.interpolation)
+        maps = top_down(used, width=self.pyramid_width, interpolation=self.interpolation)
         if self.smooth:
-            sums = [smooth(x, name=name) for x, name in zip(sums, names, strict=True)]
-        pyramid = [Level(level.stride, x) for level, x in zip(used, sums, strict=True)]
-        grown = [self._assemble(pyramid, position, name=name) for position, name in enumerate(names)]
-        if len(grown) > 1:
+            maps = [output_conv(x, name=name) for x, name in zip(maps, names, strict=True)]
+        pyramid = [Level(level.stride, x) for level, x in zip(used, maps, strict=True)]
+        upsampled = [self._upsample(pyramid, position, name=name) for position, name in enumerate(names)]
+        if len(upsampled) > 1:
             merge = layers.Add if self.fuse == "sum" else layers.Concatenate
-            grown = [merge(name="d_fuse")(grown[::-1])]
-        (x,) = grown
+            upsampled = [merge(name="d_fuse")(upsampled[::-1])]
+        (x,) = upsampled
         if self.dropout:
             x = layers.SpatialDropout2D(self.dropout, name="d_dropout")(x)
         return (Level(used[0].stride, x),)
 
-    def _assemble(self, pyramid: list[Level], position: int, *, name: str) -> Tensor:
-        """Convolve one level, and once more after each step up to the next finer resolution."""
+    def _upsample(self, pyramid: list[Level], position: int, *, name: str) -> Tensor:
+        """Stages of convolution and upsampling from one level to the finest; one convolution for the finest itself."""
         stride, x = pyramid[position]
         finer = [level for level in pyramid[:position] if level.stride < stride]
         sizes = {level.stride: level.tensor for level in reversed(finer)}  # repeated strides have one size

@@ -3,8 +3,9 @@
 Xiao et al., 2018, https://arxiv.org/abs/1807.10221: the segmentation part, without the branches for parts, materials
 and textures.
 
-smp's UPerNet is `UPerNet(layer_norm=True)` under `Linear(upsampling=4, align_corners=True)`; its norm is as in
-`kerazoo.decoders.UNet`, but for the convolution after the pooling, which always has batch norm.
+smp's UPerNet is `UPerNet(layer_norm=True)` under `Linear(upsampling=4, align_corners=True)`; its `decoder_use_norm` of
+"batchnorm", "instancenorm" or False is `norm` of "batch", "instance" or None, but the convolution after the pooling
+always has batch norm.
 """
 
 from dataclasses import dataclass
@@ -12,22 +13,22 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_choice, check_whole, check_wholes
-from kerazoo.decoders._climb import level_names, levels_from
+from kerazoo.decoders._levels import level_names, levels_from
 from kerazoo.layers import PyramidPooling, Resize
 from kerazoo.layers.blocks import NORMS, conv_norm_act
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Decoder, Features, Level, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class UPerNet:
-    """Pool the coarsest level to several sizes, add it to the finer levels from above, fuse all.
+class UPerNet(Decoder):
+    """Pyramid pooling module on the coarsest level, a top-down path, and a fusion of all levels.
 
     Args:
         width: Channels of the pyramid's levels and of the result.
         pools: Rows and columns of the maps that the coarsest level is pooled to.
         finest_stride: Levels finer than this are left out; an encoder that starts coarser keeps all.
-        layer_norm: Whether the channels of each pixel of the encoder's levels are normalized first.
-        norm: What normalizes the convolutions: "batch", "group", "instance", or None.
+        layer_norm: Whether layer norm is applied to the encoder's levels.
+        norm: Normalization of the convolutions: "batch", "group", "instance", or None.
 
     Call: `features`, levels fine to coarse, each `(stride, (B, ceil(H / stride), ceil(W / stride), C))`.
     Returns: one level of `width` channels, at the stride of the finest used one.
@@ -39,9 +40,6 @@ class UPerNet:
     finest_stride: int = 4
     layer_norm: bool = False
     norm: str | None = "batch"
-
-    output_stride = 32
-    depth = None
 
     def __post_init__(self):
         object.__setattr__(self, "pools", check_wholes("UPerNet", "pools", self.pools))
@@ -58,24 +56,23 @@ class UPerNet:
                 layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")(x)
                 for x, name in zip(maps, names, strict=True)
             ]
-        above = self._pool(maps[-1], name=f"{names[-1]}_pool")
-        pyramid = [above]  # coarse to fine
+        x = self._pyramid_pooling(maps[-1], name=f"{names[-1]}_pool")
+        pyramid = [x]  # coarse to fine
         for tensor, name in zip(reversed(maps[:-1]), reversed(names[:-1]), strict=True):
             lateral = conv_norm_act(tensor, self.width, 1, norm_kind=self.norm, name=f"{name}_lateral")
-            above = Resize(name=f"{name}_up")(above, like=lateral)
-            above = layers.Add(name=f"{name}_merge")([lateral, above])
-            pyramid.append(conv_norm_act(above, self.width, norm_kind=self.norm, name=f"{name}_out"))
+            x = Resize(name=f"{name}_up")(x, like=lateral)
+            x = layers.Add(name=f"{name}_merge")([lateral, x])
+            pyramid.append(conv_norm_act(x, self.width, norm_kind=self.norm, name=f"{name}_out"))
         return (Level(used[0].stride, self._fuse(pyramid, names[::-1])),)
 
-    def _pool(self, x: Tensor, *, name: str) -> Tensor:
-        """What larger and larger regions of the coarsest level hold."""
+    def _pyramid_pooling(self, x: Tensor, *, name: str) -> Tensor:
         x = PyramidPooling(sizes=self.pools, filters=self.width, norm=self.norm, name=name)(x)
         return conv_norm_act(x, self.width, name=f"{name}_out")
 
     def _fuse(self, pyramid: list[Tensor], names: list[str]) -> Tensor:
-        """Convolve all levels, given coarse to fine, at the resolution of the finest."""
+        """Concatenate all levels, given coarse to fine, at the resolution of the finest, and convolve."""
         *coarse, x = pyramid
-        grown = [Resize(name=f"{name}_grow")(tensor, like=x) for tensor, name in zip(coarse, names, strict=False)]
-        if grown:
-            x = layers.Concatenate(name="d_fuse_merge")([x, *reversed(grown)])
+        upsampled = [Resize(name=f"{name}_grow")(tensor, like=x) for tensor, name in zip(coarse, names, strict=False)]
+        if upsampled:
+            x = layers.Concatenate(name="d_fuse_merge")([x, *reversed(upsampled)])
         return conv_norm_act(x, self.width, norm_kind=self.norm, name="d_fuse")

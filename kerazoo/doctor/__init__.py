@@ -1,6 +1,6 @@
 """What is wrong before training starts, in words.
 
-`kerazoo.doctor(model, batches)` looks at a model and the first batches of its data; this package is that function, too.
+The package is also its one function: `kerazoo.doctor(model, batches)`, whichever of the two is imported first.
 """
 
 import sys
@@ -10,13 +10,13 @@ from typing import Any
 import keras
 
 from kerazoo.doctor.examine import doctor
-from kerazoo.doctor.findings import Finding, Report
+from kerazoo.findings import Finding, Report
 
 __all__ = ["Finding", "Report", "doctor"]
 
 
-class _Callable(ModuleType):
-    """A package of the name of its one function: whichever of the two is imported first, `kerazoo.doctor` is both."""
+class _CallableModule(ModuleType):
+    """A module that can be called as its function of the same name."""
 
     def __call__(
         self,
@@ -30,5 +30,5 @@ class _Callable(ModuleType):
         return doctor(model, dataset, batches=batches, batch_size=batch_size, verbose=verbose)
 
 
-_Callable.__call__.__doc__ = doctor.__doc__
-sys.modules[__name__].__class__ = _Callable
+_CallableModule.__call__.__doc__ = doctor.__doc__
+sys.modules[__name__].__class__ = _CallableModule

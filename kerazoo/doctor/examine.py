@@ -1,7 +1,7 @@
-"""A look at a model and its data before training, in words.
+"""The examination of a model and its data before training.
 
-Everything that makes training fail late, or succeed at the wrong thing, shows in the first batches: this looks at a few
-of them, shows two images to the model, tries the losses on what it says, and reports what to change.
+Whatever makes training fail late, or succeed at the wrong thing, shows in the first batches: this inspects a few of
+them, calls the model on two images, tries the losses on its outputs, and reports what to change.
 """
 
 from dataclasses import replace
@@ -10,11 +10,11 @@ from typing import Any
 import keras
 
 from kerazoo.doctor import image_checks, loss_checks, model_checks, target_checks
-from kerazoo.doctor.findings import Finding, Report, error, note
-from kerazoo.doctor.looking import Seen, look
-from kerazoo.doctor.subject import ask, compiled, with_compiled
-
-__all__ = ["Finding", "Report", "doctor"]
+from kerazoo.doctor.batches import inspect_batches
+from kerazoo.doctor.compiled import read_compiled
+from kerazoo.doctor.facts import DatasetFacts
+from kerazoo.doctor.outputs import call_on_examples
+from kerazoo.findings import Finding, Report, error, note
 
 
 def doctor(
@@ -54,53 +54,56 @@ def doctor(
         raise TypeError(f"`model` must be a keras.Model, received {type(model).__name__}.")
     if batches < 1 or (batch_size is not None and batch_size < 1):
         raise ValueError(f"`batches` and `batch_size` must be 1 or more, received {batches} and {batch_size}.")
-    seen = look(dataset, batches=batches, batch_size=batch_size)
-    report = Report.of(_examine(model, seen), batches=seen.batches, images=seen.number)
+    facts = inspect_batches(dataset, batches=batches, batch_size=batch_size)
+    report = Report.of(_examine(model, facts), batches=facts.num_batches, images=facts.num_images)
     if verbose:
         print(report)
     return report
 
 
-def _examine(model: keras.Model, seen: Seen) -> list[Finding]:
+def _examine(model: keras.Model, dataset: DatasetFacts) -> list[Finding]:
     if not model.built:
         fix = "Call it on a batch of images once, or build it from keras.Input."
         return [error("not-built", "the model has no weights yet, so that nothing can be said of it.", fix)]
-    shape = [*image_checks.check_shape(model, seen)]
+    shape = [*image_checks.check_shape(model, dataset)]
     findings = [
         *model_checks.check_compiled(model),
         *model_checks.check_trainable(model),
-        *model_checks.check_batchnorm(model, seen),
+        *model_checks.check_batchnorm(model, dataset),
         *model_checks.check_precision(model),
         *model_checks.check_learning_rate(model),
         *shape,
-        *image_checks.check_values(seen),
-        *image_checks.check_range(model, seen),
+        *image_checks.check_values(dataset),
+        *image_checks.check_range(model, dataset),
     ]
-    usable = not shape and seen.images and not seen.images[0].broken
-    outputs, fault = ask(model, seen.first if usable else None)
-    if fault is not None:
+    usable = not shape and dataset.images and not dataset.images[0].not_finite
+    outputs, failure = call_on_examples(model, dataset.first_batch if usable else None)
+    if failure is not None:
         fix = "Change what the batches give as inputs, or the input of the model, so that model(images) works."
-        findings.append(error("model-fails", f"the model cannot be called on the images: {fault}", fix))
-    found = compiled(model, outputs)
-    outputs = with_compiled(outputs, found)
-    if found.losses or found.unnamed or found.strange:
-        findings += loss_checks.check_names(outputs, found)
-    structure = [*target_checks.check_structure(outputs, seen)]
+        findings.append(error("model-fails", f"the model cannot be called on the images: {failure}", fix))
+    compiled = read_compiled(model, [output.name for output in outputs])
+    outputs = tuple(
+        replace(output, terms=compiled.losses.get(output.name, ()), metrics=compiled.metrics.get(output.name, ()))
+        for output in outputs
+    )
+    if compiled.losses or compiled.ambiguous or compiled.unknown:
+        findings += loss_checks.check_names(outputs, compiled)
+    structure = [*target_checks.check_structure(outputs, dataset)]
     findings += structure
     if shape:
-        seen = replace(seen, images=[])  # targets cannot be compared with them
+        dataset = replace(dataset, images=[])  # targets cannot be compared with them
     for output in outputs:
-        mine = [
+        of_output = [
             *loss_checks.check_activation(output),
-            *loss_checks.check_weights(output, seen),
-            *([] if structure else target_checks.check_targets(output, seen)),
+            *loss_checks.check_weights(output, dataset),
+            *([] if structure else target_checks.check_targets(output, dataset)),
         ]
-        findings += [*mine, *loss_checks.check_values(output)]
-        if not structure and not any(finding.severity == "error" for finding in mine):
-            findings += loss_checks.check_loss(output, seen)
-            findings += loss_checks.check_metrics(output, seen)
-    if seen.consumed:
-        message = f"the look took {seen.batches} batches out of the generator."
+        findings += [*of_output, *loss_checks.check_values(output)]
+        if not structure and not any(finding.severity == "error" for finding in of_output):
+            findings += loss_checks.check_loss(output, dataset)
+            findings += loss_checks.check_metrics(output, dataset)
+    if dataset.is_consumed:
+        message = f"the look took {dataset.num_batches} batches out of the generator."
         findings.append(
             note("generator-used", message, "Give fit a new one; or pass a function that makes generators.")
         )

@@ -1,4 +1,7 @@
-"""What a functional model ends with, read from its config, which changes nothing in the model."""
+"""What a model says of its inputs and outputs, and which activation each output ends with.
+
+Activations are read from the config, which changes nothing in the model.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +11,7 @@ import keras
 LINEAR = "linear"
 
 # Layers and operations that leave values in the range in which they were.
-_PASSES = {
+_RANGE_PRESERVING = {
     "CropLike", "Cropping2D", "Cast", "Dropout", "Flatten", "GetItem", "Identity", "Permute", "Reshape", "Resize",
     "Resizing", "Squeeze", "Transpose", "UpSampling2D",
 }  # fmt: skip
@@ -18,6 +21,21 @@ _ACTIVATIONS = {
     "Elu", "ELU", "HardSigmoid", "LeakyReLU", "LeakyRelu", "PReLU", "ReLU", "Relu", "Relu6", "Sigmoid", "Softmax",
     "Softplus", "Tanh",
 }  # fmt: skip
+
+
+def symbolic_inputs(model: keras.Model) -> list[Any]:
+    """The input tensors of a model; none for a model of the user's own, which may not know them."""
+    return getattr(model, "inputs", None) or []
+
+
+def symbolic_outputs(model: keras.Model) -> Any:
+    """The output tensors of a model, in its structure; None for a model of the user's own that has none."""
+    return getattr(model, "output", None)
+
+
+def output_names(model: keras.Model) -> list[str]:
+    """Names of the layers that the outputs of a model come from; none for a model of the user's own."""
+    return getattr(model, "output_names", None) or []
 
 
 def last_activations(model: keras.Model) -> dict[str, str | None]:
@@ -34,24 +52,24 @@ def last_activations(model: keras.Model) -> dict[str, str | None]:
     except Exception:  # a model of the user's own may raise anything here
         return {}
     if isinstance(model, keras.Sequential):
-        return {"": _of_sequential(config)}
+        return {"": _sequential_activation(config)}
     outputs = config.get("output_layers") if isinstance(config, Mapping) else None
     if outputs is None:
         return {}
     if isinstance(outputs, Mapping):
-        return {str(name): _of_reference(config, place) for name, place in outputs.items()}
+        return {str(name): _tensor_activation(config, place) for name, place in outputs.items()}
     if _is_reference(outputs):
-        return {"": _of_reference(config, outputs)}
-    alone = len(outputs) == 1
-    return {"" if alone else str(place): _of_reference(config, each) for place, each in enumerate(outputs)}
+        return {"": _tensor_activation(config, outputs)}
+    single = len(outputs) == 1
+    return {"" if single else str(place): _tensor_activation(config, each) for place, each in enumerate(outputs)}
 
 
 def _is_reference(value: Any) -> bool:
     return isinstance(value, Sequence) and len(value) == 3 and isinstance(value[0], str)
 
 
-def _of_reference(config: Mapping[str, Any], reference: Any) -> str | None:
-    """Of the tensor at `[layer, call, index]` in a functional config."""
+def _tensor_activation(config: Mapping[str, Any], reference: Any) -> str | None:
+    """The activation before the tensor at `[layer, call, index]` in a functional config."""
     if not _is_reference(reference):
         return None
     name, call, index = reference
@@ -63,28 +81,28 @@ def _of_reference(config: Mapping[str, Any], reference: Any) -> str | None:
         outputs = inner["output_layers"]
         outputs = list(outputs.values()) if isinstance(outputs, Mapping) else outputs
         places = [outputs] if _is_reference(outputs) else outputs
-        return _of_reference(inner, places[index]) if index < len(places) else None
-    own = _of_layer(layer)
-    if own is not None or layer["class_name"] not in _PASSES | {"Activation"}:
+        return _tensor_activation(inner, places[index]) if index < len(places) else None
+    own = _layer_activation(layer)
+    if own is not None or layer["class_name"] not in _RANGE_PRESERVING | {"Activation"}:
         return own
     calls = layer.get("inbound_nodes", ())
-    return _of_reference(config, _first_read(calls[min(call, len(calls) - 1)])) if calls else None
+    return _tensor_activation(config, _first_argument(calls[min(call, len(calls) - 1)])) if calls else None
 
 
-def _of_sequential(config: Any) -> str | None:
+def _sequential_activation(config: Any) -> str | None:
     layers = config["layers"] if isinstance(config, Mapping) else config
     for layer in reversed(layers):
-        own = _of_layer(layer)
-        if own is not None or layer["class_name"] not in _PASSES | {"Activation"}:
+        own = _layer_activation(layer)
+        if own is not None or layer["class_name"] not in _RANGE_PRESERVING | {"Activation"}:
             return own
     return None
 
 
-def _of_layer(layer: Mapping[str, Any]) -> str | None:
-    """The activation that a layer or operation applies itself; None for none, and where that is not known."""
+def _layer_activation(layer: Mapping[str, Any]) -> str | None:
+    """The activation that a layer or operation applies itself; None if it applies none, or that is not known."""
     kind, config = layer["class_name"], layer["config"]
     if kind == "Sequential":
-        return _of_sequential(config)
+        return _sequential_activation(config)
     if kind in _ACTIVATIONS:
         return kind.lower()
     if kind in _UNBOUNDED:
@@ -100,13 +118,13 @@ def _of_layer(layer: Mapping[str, Any]) -> str | None:
     return LINEAR if activation is None else str(activation).lower()
 
 
-def _first_read(call: Any) -> Any:
+def _first_argument(call: Any) -> Any:
     """Where the first tensor among the arguments of a call comes from."""
     if isinstance(call, Mapping):
         if call.get("class_name") == "__keras_tensor__":
             return call["config"]["keras_history"]
         call = list(call.values())
     if isinstance(call, Sequence) and not isinstance(call, str):
-        found = (_first_read(each) for each in call)
+        found = (_first_argument(each) for each in call)
         return next((each for each in found if each is not None), None)
     return None

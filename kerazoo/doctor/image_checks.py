@@ -5,18 +5,19 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from kerazoo.doctor.findings import Finding, error, note, warning
-from kerazoo.doctor.looking import ImageFacts, Seen
+from kerazoo.doctor.facts import DatasetFacts, ImageFacts
+from kerazoo.doctor.graph import symbolic_inputs
+from kerazoo.findings import Finding, error, note, warning
 from kerazoo.layers.leaves import leaf_layers
 
 _RAW_SCALE = 0.05  # a Rescaling by less than this expects intensities of 0 to 255
 _PREPROCESSING = "preprocess_"  # what the names of segmenter's own layers for that start with
 
 
-def check_shape(model: keras.Model, seen: Seen) -> Iterator[Finding]:
-    """Images are `(B, H, W, C)`, as large and with as many channels as the model takes."""
+def check_shape(model: keras.Model, dataset: DatasetFacts) -> Iterator[Finding]:
+    """Check that images are `(B, H, W, C)`, as large and with as many channels as the model takes."""
     expected = _input_shape(model)
-    for facts in _first_of_each_shape(seen):
+    for facts in _first_of_each_shape(dataset):
         shape = facts.shape
         if facts.dtype.kind not in "uifb":
             yield error(
@@ -61,9 +62,9 @@ def check_shape(model: keras.Model, seen: Seen) -> Iterator[Finding]:
             return
 
 
-def _first_of_each_shape(seen: Seen) -> Iterator[ImageFacts]:
+def _first_of_each_shape(dataset: DatasetFacts) -> Iterator[ImageFacts]:
     known = set()
-    for facts in seen.images:
+    for facts in dataset.images:
         if facts.shape[1:] not in known:
             known.add(facts.shape[1:])
             yield facts
@@ -76,69 +77,69 @@ def _is_one_image(shape: tuple[int, ...], expected: tuple[int | None, ...] | Non
 
 def _input_shape(model: keras.Model) -> tuple[int | None, ...] | None:
     """Shape of the images that the model takes, `(None, H, W, C)`; None if it does not say."""
-    shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
+    shapes = [tuple(tensor.shape) for tensor in symbolic_inputs(model)]
     images = [shape for shape in shapes if len(shape) == 4]
     return images[0] if images else None
 
 
-def check_values(seen: Seen) -> Iterator[Finding]:
-    """No NaN, no constant image, no image twice."""
-    broken = sum(len(facts.broken) for facts in seen.images)
-    if broken:
-        where = next((batch, facts.broken[0]) for batch, facts in enumerate(seen.images) if facts.broken)
+def check_values(dataset: DatasetFacts) -> Iterator[Finding]:
+    """Check that no image has NaN, is constant or is there twice."""
+    not_finite = sum(len(facts.not_finite) for facts in dataset.images)
+    if not_finite:
+        where = next((batch, facts.not_finite[0]) for batch, facts in enumerate(dataset.images) if facts.not_finite)
         yield error(
             "images-not-finite",
-            f"{broken} of {seen.number} images have NaN or infinite values, the first is image {where[1]} of batch "
-            f"{where[0]}. One such pixel makes the loss NaN, and with it all weights.",
+            f"{not_finite} of {dataset.num_images} images have NaN or infinite values, the first is image {where[1]} "
+            f"of batch {where[0]}. One such pixel makes the loss NaN, and with it all weights.",
             "Find them with kerazoo.data.verify, or replace them: numpy.nan_to_num(image).",
         )
-    constant = sum(len(facts.constant) for facts in seen.images)
-    if constant == seen.number > 0:
+    constant = sum(len(facts.constant) for facts in dataset.images)
+    if constant == dataset.num_images > 0:
         yield error(
             "images-constant",
             f"all {constant} images have the same value everywhere: there is nothing to see in them.",
             "Look at what reads the images: a wrong intensity window, or an integer division, makes them flat.",
         )
     elif constant:
-        where = next((batch, facts.constant[0]) for batch, facts in enumerate(seen.images) if facts.constant)
+        where = next((batch, facts.constant[0]) for batch, facts in enumerate(dataset.images) if facts.constant)
         yield note(
             "images-constant",
-            f"{constant} of {seen.number} images have the same value everywhere, the first is image {where[1]} of "
-            f"batch {where[0]}.",
+            f"{constant} of {dataset.num_images} images have the same value everywhere, the first is image {where[1]} "
+            f"of batch {where[0]}.",
             "Leave them out if they are padding or damaged files.",
         )
-    yield from _check_duplicates(seen)
+    yield from _check_duplicates(dataset)
 
 
-def _check_duplicates(seen: Seen) -> Iterator[Finding]:
-    masks = [facts.digests for facts in next(iter(seen.targets.values()), [])]
+def _check_duplicates(dataset: DatasetFacts) -> Iterator[Finding]:
+    masks = [facts.digests for facts in next(iter(dataset.targets.values()), [])]
     known: dict[bytes, set[bytes]] = {}
     twice = 0
-    for batch, facts in enumerate(seen.images):
+    for batch, facts in enumerate(dataset.images):
         for place, digest in enumerate(facts.digests):
             if place in facts.constant:
                 continue
-            answers = known.setdefault(digest, set())
-            twice += bool(answers)
-            answers.add(masks[batch][place] if batch < len(masks) and place < len(masks[batch]) else b"")
-    torn = sum(len(answers) > 1 for answers in known.values())
-    if torn:
+            masks_of_image = known.setdefault(digest, set())
+            twice += bool(masks_of_image)
+            masks_of_image.add(masks[batch][place] if batch < len(masks) and place < len(masks[batch]) else b"")
+    contradictory = sum(len(different) > 1 for different in known.values())
+    if contradictory:
         yield warning(
             "same-image-other-mask",
-            f"{torn} images come several times with different masks.",
+            f"{contradictory} images come several times with different masks.",
             "Check that images and masks are paired, and that both are shuffled and augmented alike.",
         )
-    if twice and not torn and not seen.repeats:
+    if twice and not contradictory and not dataset.is_oversampled:
         yield note(
             "images-twice",
-            f"{twice} of {seen.number} images are copies of others.",
+            f"{twice} of {dataset.num_images} images are copies of others.",
             "Remove them, and above all keep copies out of the validation and test split.",
         )
 
 
-def check_range(model: keras.Model, seen: Seen) -> Iterator[Finding]:
-    """Images have the intensities that the model's preprocessing expects."""
-    facts = [each for each in seen.images if np.isfinite(each.low) and len(each.shape) == 4]
+def check_range(model: keras.Model, dataset: DatasetFacts) -> Iterator[Finding]:
+    """Check that images have the intensities that the model's preprocessing expects."""
+    facts = [each for each in dataset.images if np.isfinite(each.low) and len(each.shape) == 4]
     if not facts:
         return
     low, high = min(each.low for each in facts), max(each.high for each in facts)
@@ -177,7 +178,7 @@ def check_range(model: keras.Model, seen: Seen) -> Iterator[Finding]:
 
 
 def _normalizer(model: keras.Model) -> str | None:
-    """Name of the layer of the model that maps 0-255 to about one; None if there is none."""
+    """Name of the layer that maps 0-255 to about one; None if there is none."""
     for layer in leaf_layers(model):
         if layer.name.startswith(_PREPROCESSING):
             return layer.name

@@ -6,8 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerazoo.doctor.findings import Finding, error, warning
-from kerazoo.doctor.looking import Seen
+from kerazoo.doctor.facts import DatasetFacts
+from kerazoo.findings import Finding, error, warning
 from kerazoo.layers.leaves import leaf_layers
 
 _16_BIT = ("float16", "bfloat16")
@@ -17,7 +17,7 @@ _RATES = ("learning_rate", "initial_learning_rate", "warmup_target")
 
 
 def check_compiled(model: keras.Model) -> Iterator[Finding]:
-    """The model is compiled, with a loss."""
+    """Check that the model is compiled, with a loss."""
     if not model.compiled:
         yield error(
             "not-compiled",
@@ -25,7 +25,7 @@ def check_compiled(model: keras.Model) -> Iterator[Finding]:
             "Call model.compile(optimizer, loss=…, metrics=…), after the last freeze or unfreeze.",
         )
         return
-    if getattr(model, "loss", None) is None:
+    if model.loss is None:
         yield error(
             "no-loss",
             "the model was compiled without a loss, so that fit has nothing to minimize.",
@@ -34,7 +34,7 @@ def check_compiled(model: keras.Model) -> Iterator[Finding]:
 
 
 def check_trainable(model: keras.Model) -> Iterator[Finding]:
-    """Something is trained, and what is not trained has been trained before."""
+    """Check that something is trained, and that what is frozen has been trained before."""
     if not model.trainable_variables:
         yield error(
             "nothing-trainable",
@@ -60,9 +60,9 @@ def _is_constant(variable: keras.Variable) -> bool:
     return bool((values == values[:1]).all())
 
 
-def check_batchnorm(model: keras.Model, seen: Seen) -> Iterator[Finding]:
-    """Batch norm does not learn from batches of one image."""
-    sizes = {facts.shape[0] for facts in seen.images if len(facts.shape) == 4}
+def check_batchnorm(model: keras.Model, dataset: DatasetFacts) -> Iterator[Finding]:
+    """Check that batch norm does not learn from batches of one image."""
+    sizes = {facts.shape[0] for facts in dataset.images if len(facts.shape) == 4}
     if sizes != {1}:
         return
     norms = [layer for layer in leaf_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
@@ -78,7 +78,7 @@ def check_batchnorm(model: keras.Model, seen: Seen) -> Iterator[Finding]:
 
 
 def check_precision(model: keras.Model) -> Iterator[Finding]:
-    """Sixteen bits where they are safe only."""
+    """Check that 16-bit numbers are used only where they are safe."""
     leaves = [layer for layer in leaf_layers(model) if layer.weights]
     stored = [layer.name for layer in leaves if layer.variable_dtype in _16_BIT]
     if stored:
@@ -88,7 +88,7 @@ def check_precision(model: keras.Model) -> Iterator[Finding]:
             'Build the model under "mixed_float16" or "mixed_bfloat16", which keep weights in float32.',
         )
     half = [layer.name for layer in leaves if layer.compute_dtype == "float16" and layer.trainable]
-    optimizer = getattr(model, "optimizer", None) if model.compiled else None
+    optimizer = model.optimizer if model.compiled else None
     if half and optimizer is not None and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         yield warning(
             "no-loss-scaling",
@@ -98,8 +98,8 @@ def check_precision(model: keras.Model) -> Iterator[Finding]:
 
 
 def check_learning_rate(model: keras.Model) -> Iterator[Finding]:
-    """The learning rate is one that training can have."""
-    for optimizer in _optimizers(getattr(model, "optimizer", None) if model.compiled else None):
+    """Check that the learning rate is in the range in which models learn."""
+    for optimizer in _optimizers(model.optimizer if model.compiled else None):
         rate = _peak_rate(optimizer)
         if rate is None:
             continue
@@ -126,19 +126,17 @@ def check_learning_rate(model: keras.Model) -> Iterator[Finding]:
 
 
 def _optimizers(optimizer: Any) -> Iterator[Any]:
-    inner = getattr(optimizer, "inner_optimizer", None)
-    several = getattr(optimizer, "optimizers", None)
-    if inner is not None:
-        yield from _optimizers(inner)
-    elif several:
-        for each in several:
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        yield from _optimizers(optimizer.inner_optimizer)
+    elif isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        for each in optimizer.optimizers:
             yield from _optimizers(each)
     elif optimizer is not None:
         yield optimizer
 
 
 def _peak_rate(optimizer: Any) -> float | None:
-    """The learning rate, of a schedule the highest that its config names; None if it cannot be read."""
+    """The learning rate, or the highest that the config of a schedule names; None if it cannot be read."""
     try:
         given = optimizer.get_config().get("learning_rate")
     except NotImplementedError:

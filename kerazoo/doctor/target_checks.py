@@ -5,25 +5,26 @@ from collections.abc import Iterator
 import numpy as np
 from keras import ops
 
-from kerazoo.doctor.findings import Finding, error, note, warning
-from kerazoo.doctor.looking import ALONE, Seen, TargetFacts
-from kerazoo.doctor.subject import Output, Term
+from kerazoo.doctor.compiled import LossTerm
+from kerazoo.doctor.facts import UNNAMED, DatasetFacts, TargetFacts
+from kerazoo.doctor.outputs import Output
+from kerazoo.findings import Finding, error, note, warning
 
-_ENOUGH = 16
-"""Images from which on it means something that none has foreground."""
+_MIN_IMAGES = 16
+"""Number of images from which on it means something that none has foreground."""
 
-_MOSTLY = 0.9
-_SAME = 1e-6  # losses of 16 pixels that differ by less are the same in float32
+_MOSTLY_EMPTY = 0.9
+_TOLERANCE = 1e-6  # losses of 16 pixels that differ by less are the same in float32
 
 
-def check_structure(outputs: tuple[Output, ...], seen: Seen) -> Iterator[Finding]:
-    """There are batches, and their targets have the keys of the outputs."""
-    if not seen.batches:
+def check_structure(outputs: tuple[Output, ...], dataset: DatasetFacts) -> Iterator[Finding]:
+    """Check that there are batches, and that their targets have the keys of the outputs."""
+    if not dataset.num_batches:
         yield error(
             "no-batches", "the dataset is empty.", "Check the split, `skip_batches` and filters in front of it."
         )
         return
-    if not seen.targets:
+    if not dataset.targets:
         yield error(
             "no-targets",
             "the batches have images only.",
@@ -33,7 +34,7 @@ def check_structure(outputs: tuple[Output, ...], seen: Seen) -> Iterator[Finding
     names, trained = [output.name for output in outputs], [output.name for output in outputs if output.terms]
     if len(names) < 2 or not trained:
         return
-    if not seen.named and ALONE in seen.targets:
+    if not dataset.has_named_targets and UNNAMED in dataset.targets:
         yield error(
             "targets-not-dict",
             f"the model has the outputs {', '.join(names)}, and the targets are one array.",
@@ -41,8 +42,8 @@ def check_structure(outputs: tuple[Output, ...], seen: Seen) -> Iterator[Finding
         )
         return
     needed = trained if len(trained) == 1 else names
-    missing = [name for name in needed if name not in seen.targets]
-    extra = [name for name in seen.targets if name not in names]
+    missing = [name for name in needed if name not in dataset.targets]
+    extra = [name for name in dataset.targets if name not in names]
     if missing or extra:
         faults = [f"lack {', '.join(missing)}"] if missing else []
         faults += [f"have {', '.join(extra)}, which the model does not put out"] if extra else []
@@ -53,36 +54,36 @@ def check_structure(outputs: tuple[Output, ...], seen: Seen) -> Iterator[Finding
         )
 
 
-def targets_of(output: Output, seen: Seen) -> list[TargetFacts]:
+def targets_of(output: Output, dataset: DatasetFacts) -> list[TargetFacts]:
     """Facts of the targets of one output, batch by batch."""
-    if output.name in seen.targets:
-        return seen.targets[output.name]
-    return next(iter(seen.targets.values())) if output.name == ALONE and len(seen.targets) == 1 else []
+    if output.name in dataset.targets:
+        return dataset.targets[output.name]
+    return next(iter(dataset.targets.values())) if output.name == UNNAMED and len(dataset.targets) == 1 else []
 
 
-def check_targets(output: Output, seen: Seen) -> Iterator[Finding]:
-    """Everything about the targets of one output: their form first, and what they hold only if it is right."""
-    facts = targets_of(output, seen)
+def check_targets(output: Output, dataset: DatasetFacts) -> Iterator[Finding]:
+    """Check the targets of one output: first their form, then, if that is right, their values."""
+    facts = targets_of(output, dataset)
     if not facts or not output.terms:
         return
-    wrong = [*_check_form(output, facts, seen)]
-    yield from wrong
-    if wrong:
+    malformed = [*_check_form(output, facts, dataset)]
+    yield from malformed
+    if malformed:
         return
-    of_ids = [term for term in output.terms if term.reads == "ids"]
-    each = (_check_ids if term in of_ids else _check_shares for term in output.terms)
+    of_ids = [term for term in output.terms if term.targets == "ids"]
+    each = (_check_ids if term in of_ids else _check_probabilities for term in output.terms)
     outside = [next(check(output, term, facts), None) for check, term in zip(each, output.terms, strict=True)]
     outside = [finding for finding in outside if finding is not None]
     yield from outside[:1]  # other terms would say the same
     if of_ids and output.is_mask and not outside:
-        yield from _check_foreground(output, of_ids, facts, seen)
+        yield from _check_foreground(output, of_ids, facts, dataset)
 
 
-def _check_form(output: Output, facts: list[TargetFacts], seen: Seen) -> Iterator[Finding]:
-    """Shapes against those of the images, and one-hot masks where ids are wanted."""
-    what = f"targets of {output.label}"
+def _check_form(output: Output, facts: list[TargetFacts], dataset: DatasetFacts) -> Iterator[Finding]:
+    """Check the shapes of targets against those of the images and of the output."""
+    what = f"targets of {output.description}"
     for batch, each in enumerate(facts):
-        image = seen.images[batch].shape if batch < len(seen.images) else ()
+        image = dataset.images[batch].shape if batch < len(dataset.images) else ()
         if each.dtype.kind not in "uifb":
             yield error("targets-dtype", f"{what} are {each.dtype}.", "Give numbers: int32 ids, or float32.")
             return
@@ -113,16 +114,16 @@ def _check_form(output: Output, facts: list[TargetFacts], seen: Seen) -> Iterato
             return
     first = facts[0]
     channels = first.shape[-1] if len(first.shape) == len(output.shape) else 1
-    ids = [term for term in output.terms if term.reads == "ids"]
+    ids = [term for term in output.terms if term.targets == "ids"]
     if ids and output.is_mask and channels > 1:
         yield error(
             "one-hot-masks",
             f"{what} are {first.shape}"
-            + (", one-hot," if first.one_hot else ",")
+            + (", one-hot," if first.is_one_hot else ",")
             + f" and {ids[0].name} takes one id per pixel, (B, H, W).",
             "Turn them into ids: masks.argmax(-1).",
         )
-    single = [term for term in output.terms if term.reads in ("one_hot", "same")]
+    single = [term for term in output.terms if term.targets in ("one_hot", "per_channel")]
     if single and channels != output.channels:
         yield error(
             "targets-not-one-hot",
@@ -135,22 +136,22 @@ def _count(channels: int | None) -> str:
     return f"{channels} channel{'' if channels == 1 else 's'}"
 
 
-def number_of_ids(output: Output, term: Term) -> int:
-    """How many ids a term knows for an output."""
+def number_of_ids(output: Output, term: LossTerm) -> int:
+    """Number of ids that a term of the loss of an output accepts."""
     channels = output.channels or 1
-    return max(2, channels) if term.ours else channels
+    return max(2, channels) if term.from_kerazoo else channels
 
 
-def _check_ids(output: Output, term: Term, facts: list[TargetFacts]) -> Iterator[Finding]:
+def _check_ids(output: Output, term: LossTerm, facts: list[TargetFacts]) -> Iterator[Finding]:
     number = number_of_ids(output, term)
     if number < 2:  # said by the check of the loss
         return
     lowest, highest = min(each.low for each in facts), max(each.high for each in facts)
-    if not all(each.whole for each in facts):
+    if not all(each.is_whole for each in facts):
         scaled = 0 <= lowest < highest <= 1
         yield error(
             "labels-fractional",
-            f"targets of {output.label} are not whole numbers ({lowest:g} to {highest:g}); cut to ids, 0.9 is 0.",
+            f"targets of {output.description} are not whole numbers ({lowest:g} to {highest:g}); cut to ids, 0.9 is 0.",
             "They were divided, perhaps by 255, or resized smoothly: numpy.round(masks * 255), then map to 0..K-1."
             if scaled
             else "Read masks as integers, and resize them with nearest neighbors.",
@@ -164,7 +165,7 @@ def _check_ids(output: Output, term: Term, facts: list[TargetFacts]) -> Iterator
     shown = shown or f"{lowest:g} to {highest:g}, more than 64 different values"
     yield error(
         "labels-outside",
-        f"targets of {output.label} have the ids {shown}; {term.name} knows 0..{number - 1}"
+        f"targets of {output.description} have the ids {shown}; {term.name} knows 0..{number - 1}"
         + ("." if term.ignore_class is None else f", and ignores {term.ignore_class}."),
         _fix_outside(outside, number, found),
     )
@@ -184,27 +185,33 @@ def _all_values(facts: list[TargetFacts]) -> set:
     return {value for each in facts for values in each.values for value in values or ()}
 
 
-def _check_shares(output: Output, term: Term, facts: list[TargetFacts]) -> Iterator[Finding]:
-    """Targets of losses that take shares of classes are in [0, 1]."""
-    if term.reads not in ("same", "one_hot"):
+def _check_probabilities(output: Output, term: LossTerm, facts: list[TargetFacts]) -> Iterator[Finding]:
+    """Check that targets of losses that compare probabilities are in [0, 1]."""
+    if term.targets not in ("per_channel", "one_hot"):
         return
     lowest, highest = min(each.low for each in facts), max(each.high for each in facts)
     if not (lowest >= 0 and highest <= 1):
         yield error(
             "labels-outside",
-            f"targets of {output.label} are {lowest:g} to {highest:g}, and {term.name} takes 0 to 1.",
+            f"targets of {output.description} are {lowest:g} to {highest:g}, and {term.name} takes 0 to 1.",
             "Divide masks by 255 where foreground is 255, or use a loss of ids: kerazoo.losses.CrossEntropy().",
         )
-    elif term.reads == "one_hot" and all(each.whole for each in facts) and not all(each.one_hot for each in facts):
+    elif (
+        term.targets == "one_hot"
+        and all(each.is_whole for each in facts)
+        and not all(each.is_one_hot for each in facts)
+    ):
         yield error(
             "labels-not-exclusive",
-            f"targets of {output.label} have none or several classes at once, and {term.name} wants exactly one.",
+            f"targets of {output.description} have none or several classes at once, and {term.name} wants exactly one.",
             "Use keras.losses.BinaryCrossentropy(from_logits=True), where classes are independent.",
         )
 
 
-def _check_foreground(output: Output, terms: list[Term], facts: list[TargetFacts], seen: Seen) -> Iterator[Finding]:
-    """How many images have foreground, and whether the loss sees the others."""
+def _check_foreground(
+    output: Output, terms: list[LossTerm], facts: list[TargetFacts], dataset: DatasetFacts
+) -> Iterator[Finding]:
+    """Check that enough images have foreground, and that the loss learns from the others."""
     ignored = {term.ignore_class for term in terms}
     images = [[(values or frozenset()) - ignored for values in each.values] for each in facts]
     shown = [[any(value > 0 for value in values) for values in batch] for batch in images]
@@ -223,22 +230,22 @@ def _check_foreground(output: Output, terms: list[Term], facts: list[TargetFacts
             f"no pixel of {total} masks is background (id 0).",
             "Check that masks are not inverted, and that id 0 is the background and not the first class.",
         )
-    if not with_foreground and (seen.whole or total >= _ENOUGH):
-        make = error if seen.whole else warning
+    if not with_foreground and (dataset.is_complete or total >= _MIN_IMAGES):
+        make = error if dataset.is_complete else warning
         yield make(
             "no-foreground",
-            f"none of {total} images has foreground{' - that is all of them' if seen.whole else ''}.",
+            f"none of {total} images has foreground{' - that is all of them' if dataset.is_complete else ''}.",
             "Check the mask values and the pairing of images and masks; draw more foreground "
             '(sampler="under" in kerazoo.data.pipeline), or look at more batches.',
         )
-    elif total >= _ENOUGH and total - with_foreground >= _MOSTLY * total and not seen.repeats:
+    elif total >= _MIN_IMAGES and total - with_foreground >= _MOSTLY_EMPTY * total and not dataset.is_oversampled:
         yield warning(
             "mostly-empty",
             f"{total - with_foreground} of {total} images are empty: most steps teach to predict nothing.",
             'Balance them: sampler="under" or balanced_batches=True in kerazoo.data.pipeline.',
         )
     yield from _check_loss_on_empty(output, terms, shown)
-    if seen.whole and with_foreground:
+    if dataset.is_complete and with_foreground:
         number = max(number_of_ids(output, term) for term in terms)
         unseen = sorted(set(range(1, number)) - set().union(*flat))
         if unseen:
@@ -249,9 +256,9 @@ def _check_foreground(output: Output, terms: list[Term], facts: list[TargetFacts
             )
 
 
-def _check_loss_on_empty(output: Output, terms: list[Term], shown: list[list[bool]]) -> Iterator[Finding]:
+def _check_loss_on_empty(output: Output, terms: list[LossTerm], shown: list[list[bool]]) -> Iterator[Finding]:
     empty, total = sum(not each for batch in shown for each in batch), sum(map(len, shown))
-    if not empty or any(_sees_empty(term, output.channels or 1) for term in terms):
+    if not empty or any(_learns_from_empty(term, output.channels or 1) for term in terms):
         return
     idle = sum(not any(batch) for batch in shown)
     yield warning(
@@ -263,11 +270,11 @@ def _check_loss_on_empty(output: Output, terms: list[Term], shown: list[list[boo
     )
 
 
-def _sees_empty(term: Term, channels: int) -> bool:
-    """Whether the loss of an empty image depends on what is predicted: undecided logits cost more than nearly right."""
-    if not term.ours:
+def _learns_from_empty(term: LossTerm, channels: int) -> bool:
+    """Whether undecided logits of an empty image cost more than nearly right ones."""
+    if not term.from_kerazoo:
         return True
-    weights = np.ones((1, 4, 4), np.float32) if getattr(term.loss, "needs_weight", None) else None
+    weights = np.ones((1, 4, 4), np.float32) if term.needs_weight else None
     empty, undecided = np.zeros((1, 4, 4), np.int32), np.zeros((1, 4, 4, channels), np.float32)
     right = undecided + np.where(np.arange(channels) > 0, -4, 0 if channels > 1 else -4).astype(np.float32)
     try:
@@ -275,4 +282,4 @@ def _sees_empty(term: Term, channels: int) -> bool:
     except ValueError:  # such as class weights of another number of classes: the check of the loss says so
         return True
     costs = [float(np.asarray(ops.convert_to_numpy(value)).sum()) for value in values]
-    return costs[0] > costs[1] + _SAME
+    return costs[0] > costs[1] + _TOLERANCE

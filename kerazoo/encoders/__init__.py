@@ -1,18 +1,22 @@
 """Encoders: from an image to levels of features, fine to coarse."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from kerazoo.checkpoints import catalog
 from kerazoo.encoders import applications, convmixer, resnet, unet_contracting, vgg
 from kerazoo.encoders.applications import Application
-from kerazoo.encoders.build import build_encoder, strides
+from kerazoo.encoders.backbone import Backbone, has_levels
+from kerazoo.encoders.build import build_encoder
 from kerazoo.encoders.convmixer import ConvMixer
+from kerazoo.encoders.measure import strides
 from kerazoo.encoders.resnet import ResNet
 from kerazoo.encoders.unet_contracting import UNetContracting
 from kerazoo.encoders.vgg import VGG
 from kerazoo.registry import Registry
+from kerazoo.types import Encoder, complete
 
 ENCODERS = Registry(
     "encoder",
@@ -63,15 +67,33 @@ def create(
         FileNotFoundError: there is no file at `weights`.
         OSError: the weights could not be downloaded.
     """
-    model, _ = build_encoder(
+    return build_encoder(
         ENCODERS[name],
         image_shape=image_shape,
         weights=weights,
         output_stride=output_stride,
         depth=depth,
         preprocessing=preprocessing,
-    )
-    return model
+    ).model
+
+
+def as_encoder(encoder: Any) -> Encoder:
+    """The part that is meant by a name, a part, or a backbone of another library.
+
+    Raises:
+        ValueError: there is no encoder of that name (near matches are named).
+        TypeError: it is none of those.
+    """
+    if has_levels(encoder):
+        return Backbone(encoder)
+    part = complete(ENCODERS[encoder] if isinstance(encoder, str) else encoder, Encoder)
+    if part is None:
+        hint = " Give the model that attribute: a dict from any names to its maps."
+        raise TypeError(
+            "`encoder` must be a name of kerazoo.encoders.list(), a part of that registry or a model with "
+            f"`pyramid_outputs`; received {encoder!r}.{hint if isinstance(encoder, keras.Model) else ''}"
+        )
+    return part
 
 
 __all__ = ["ENCODERS", "VGG", "Application", "ConvMixer", "ResNet", "UNetContracting", "create", "list", "strides"]

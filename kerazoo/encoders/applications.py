@@ -6,22 +6,24 @@ a smaller output stride is wanted, with as many input channels as the image has.
 """
 
 import contextlib
+import dataclasses
 import difflib
 import functools
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 
 from kerazoo.encoders.dilation import dilate
 from kerazoo.encoders.graph import Node, pyramid, trace, wire, without_preprocessing
-from kerazoo.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD, standardize
+from kerazoo.encoders.preprocessing import normalize
 from kerazoo.encoders.stem import adapt_stem
 from kerazoo.encoders.switches import check_undilated, remember_maxima
-from kerazoo.layers import CropLike, PadToMultiple, ReverseColors
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.encoders.weights import CLASSIFIER_SUFFIX, misfit
+from kerazoo.layers import CropLike, PadToMultiple
+from kerazoo.types import BY_128, CAFFE, MINUS_ONE_TO_ONE, TORCH, Encoder, Features, Level, Preprocessing, Tensor
 
 SIZE = 224
 """Image size that families are recorded at: a multiple of 32 that every family has ImageNet weights for."""
@@ -37,33 +39,14 @@ REFUSED = {"NASNetMobile": _NASNET, "NASNetLarge": _NASNET}
 """Functions of `keras.applications` that cannot be encoders, and why."""
 
 
-class Normalization(NamedTuple):
-    """What a family does to raw images: `(image / 255 - mean) / std`, per color.
-
-    Attributes:
-        mean: One per color, in the order of the network.
-        std: One per color.
-        bgr: Whether the network takes blue, green, red.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    bgr: bool = False
-
-
-TORCH = Normalization(IMAGENET_MEAN, IMAGENET_STD)
-CAFFE = Normalization((103.939 / 255, 116.779 / 255, 123.68 / 255), (1 / 255,) * 3, bgr=True)
-MINUS_ONE_TO_ONE = Normalization((0.5,) * 3, (0.5,) * 3)
-BY_128 = Normalization((128 / 255,) * 3, (128 / 255,) * 3)
-
-
 @dataclass(frozen=True, kw_only=True)
-class Application:
+class Application(Encoder):
     """A classifier of `keras.applications` as an encoder.
 
     Args:
+        arch: Name in the catalog of pretrained weights, None for an encoder of your own making.
         function: Name of the function of `keras.applications`, such as "VGG16".
-        normalization: What the family's `preprocess_input`, or the preprocessing inside its models, does to raw images
+        preprocessing: What the family's `preprocess_input`, or the preprocessing inside its models, does to raw images
             when ImageNet weights are asked for.
         same_padding: Whether to replace "valid" padding by "same". Families that shrink maps at every unpadded
             convolution (127, 125, 62 rows, …) have no exact strides otherwise. The weights fit; near borders the
@@ -83,15 +66,17 @@ class Application:
     Raises: ValueError if the function is unknown or has no pyramid, or if it has no such `output_stride` or `depth`.
     """
 
+    arch: str | None = None
     function: str
-    normalization: Normalization
+    preprocessing: Preprocessing
     same_padding: bool = False
     dilatable: bool = True
     alpha: float | None = None
     minimalistic: bool = False
-    taps: str | None = field(default=None, compare=False)  # the family, and so its graph and weights, are the same
+    taps: str | None = None
 
     pad_multiple = 32
+    weight_suffixes = (CLASSIFIER_SUFFIX,)
 
     def __post_init__(self):
         if self.function in REFUSED:
@@ -116,9 +101,7 @@ class Application:
 
         Returns: `(B, H, W, C)` float32.
         """
-        if self.normalization.bgr:
-            image = ReverseColors(dtype="float32", name="preprocess_reverse_colors")(image)
-        return standardize(image, mean=self.normalization.mean, std=self.normalization.std)
+        return normalize(image, self.preprocessing)
 
     def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:
         if output_stride not in self.output_strides:
@@ -166,7 +149,7 @@ class Application:
 
     def _graph(self, depth: int | None) -> tuple[tuple[Node, ...], dict[int, int]]:
         """The nodes that the first `depth` levels need, and the index of each level's node by its stride."""
-        nodes = recorded(self)
+        nodes = recorded(dataclasses.replace(self, arch=None, taps=None))  # neither changes the graph
         taps = pyramid(nodes, SIZE, self.taps)
         if not taps:
             raise ValueError(f"No layer of {self.function} that could be a level matches taps={self.taps!r}.")
@@ -188,19 +171,22 @@ class Application:
         Raises:
             ValueError: a tensor of the model gets no value, or one of another shape.
         """
-        recorded_nodes, layers = trace(self.classifier(path))
-        nodes = without_preprocessing(recorded_nodes)
-        donors = {node.name: donor for node, donor in zip(nodes, layers[-len(nodes) :], strict=True)}
-        stem = next(name for name, donor in donors.items() if donor.weights)  # padding may come before it
-        for layer in model.layers:
-            if not layer.weights:
-                continue
-            if layer.name not in donors:
-                raise ValueError(f"keras.applications.{self.function} has no weights for the layer {layer.name!r}.")
-            values = donors[layer.name].get_weights()
-            if layer.name == stem:
-                values[0] = adapt_stem(values[0], layer.weights[0].shape[2])
-            layer.set_weights(values)
+        try:
+            recorded_nodes, layers = trace(self.classifier(path))
+            nodes = without_preprocessing(recorded_nodes)
+            donors = {node.name: donor for node, donor in zip(nodes, layers[-len(nodes) :], strict=True)}
+            stem = next(name for name, donor in donors.items() if donor.weights)  # padding may come before it
+            for layer in model.layers:
+                if not layer.weights:
+                    continue
+                if layer.name not in donors:
+                    raise ValueError(f"keras.applications.{self.function} has no weights for the layer {layer.name!r}.")
+                values = donors[layer.name].get_weights()
+                if layer.name == stem:
+                    values[0] = adapt_stem(values[0], layer.weights[0].shape[2])
+                layer.set_weights(values)
+        except (ValueError, OSError, KeyError) as error:
+            raise misfit(path, error) from error
 
     def classifier(self, path: Path | None) -> keras.Model:
         """Keras's own model without top, for color images of `SIZE` rows; with the weights of a file if given."""
@@ -246,59 +232,80 @@ def _with_same_padding(layer: keras.Layer) -> keras.Layer:
 
 
 VARIANTS = {
-    "vgg16": Application(function="VGG16", normalization=CAFFE),
-    "vgg19": Application(function="VGG19", normalization=CAFFE),
-    "resnet50v2": Application(function="ResNet50V2", normalization=MINUS_ONE_TO_ONE),
-    "resnet101v2": Application(function="ResNet101V2", normalization=MINUS_ONE_TO_ONE),
-    "resnet152v2": Application(function="ResNet152V2", normalization=MINUS_ONE_TO_ONE),
-    "densenet121": Application(function="DenseNet121", normalization=TORCH),
-    "densenet169": Application(function="DenseNet169", normalization=TORCH),
-    "densenet201": Application(function="DenseNet201", normalization=TORCH),
-    "mobilenet": Application(function="MobileNet", normalization=MINUS_ONE_TO_ONE),
-    "mobilenet_025": Application(function="MobileNet", normalization=MINUS_ONE_TO_ONE, alpha=0.25),
-    "mobilenet_050": Application(function="MobileNet", normalization=MINUS_ONE_TO_ONE, alpha=0.5),
-    "mobilenet_075": Application(function="MobileNet", normalization=MINUS_ONE_TO_ONE, alpha=0.75),
-    "mobilenetv2": Application(function="MobileNetV2", normalization=MINUS_ONE_TO_ONE),
-    "mobilenetv2_035": Application(function="MobileNetV2", normalization=MINUS_ONE_TO_ONE, alpha=0.35),
-    "mobilenetv2_050": Application(function="MobileNetV2", normalization=MINUS_ONE_TO_ONE, alpha=0.5),
-    "mobilenetv2_075": Application(function="MobileNetV2", normalization=MINUS_ONE_TO_ONE, alpha=0.75),
-    "mobilenetv2_130": Application(function="MobileNetV2", normalization=MINUS_ONE_TO_ONE, alpha=1.3),
-    "mobilenetv2_140": Application(function="MobileNetV2", normalization=MINUS_ONE_TO_ONE, alpha=1.4),
-    "mobilenetv3_small": Application(function="MobileNetV3Small", normalization=MINUS_ONE_TO_ONE),
-    "mobilenetv3_small_075": Application(function="MobileNetV3Small", normalization=MINUS_ONE_TO_ONE, alpha=0.75),
-    "mobilenetv3_small_minimalistic": Application(
-        function="MobileNetV3Small", normalization=MINUS_ONE_TO_ONE, minimalistic=True
-    ),
-    "mobilenetv3_large": Application(function="MobileNetV3Large", normalization=MINUS_ONE_TO_ONE),
-    "mobilenetv3_large_075": Application(function="MobileNetV3Large", normalization=MINUS_ONE_TO_ONE, alpha=0.75),
-    "mobilenetv3_large_minimalistic": Application(
-        function="MobileNetV3Large", normalization=MINUS_ONE_TO_ONE, minimalistic=True
-    ),
-    "efficientnetb0": Application(function="EfficientNetB0", normalization=TORCH),
-    "efficientnetb1": Application(function="EfficientNetB1", normalization=TORCH),
-    "efficientnetb2": Application(function="EfficientNetB2", normalization=TORCH),
-    "efficientnetb3": Application(function="EfficientNetB3", normalization=TORCH),
-    "efficientnetb4": Application(function="EfficientNetB4", normalization=TORCH),
-    "efficientnetb5": Application(function="EfficientNetB5", normalization=TORCH),
-    "efficientnetb6": Application(function="EfficientNetB6", normalization=TORCH),
-    "efficientnetb7": Application(function="EfficientNetB7", normalization=TORCH),
-    "efficientnetv2_b0": Application(function="EfficientNetV2B0", normalization=TORCH),
-    "efficientnetv2_b1": Application(function="EfficientNetV2B1", normalization=TORCH),
-    "efficientnetv2_b2": Application(function="EfficientNetV2B2", normalization=TORCH),
-    "efficientnetv2_b3": Application(function="EfficientNetV2B3", normalization=TORCH),
-    "efficientnetv2_s": Application(function="EfficientNetV2S", normalization=BY_128),
-    "efficientnetv2_m": Application(function="EfficientNetV2M", normalization=BY_128),
-    "efficientnetv2_l": Application(function="EfficientNetV2L", normalization=BY_128),
-    "convnext_tiny": Application(function="ConvNeXtTiny", normalization=TORCH),
-    "convnext_small": Application(function="ConvNeXtSmall", normalization=TORCH),
-    "convnext_base": Application(function="ConvNeXtBase", normalization=TORCH),
-    "convnext_large": Application(function="ConvNeXtLarge", normalization=TORCH),
-    "convnext_xlarge": Application(function="ConvNeXtXLarge", normalization=TORCH),
-    "xception": Application(function="Xception", normalization=MINUS_ONE_TO_ONE, same_padding=True),
-    "inceptionv3": Application(
-        function="InceptionV3", normalization=MINUS_ONE_TO_ONE, same_padding=True, dilatable=False
-    ),
-    "inceptionresnetv2": Application(
-        function="InceptionResNetV2", normalization=MINUS_ONE_TO_ONE, same_padding=True, dilatable=False
-    ),
+    part.arch: part
+    for part in (
+        Application(arch="vgg16", function="VGG16", preprocessing=CAFFE),
+        Application(arch="vgg19", function="VGG19", preprocessing=CAFFE),
+        Application(arch="resnet50v2", function="ResNet50V2", preprocessing=MINUS_ONE_TO_ONE),
+        Application(arch="resnet101v2", function="ResNet101V2", preprocessing=MINUS_ONE_TO_ONE),
+        Application(arch="resnet152v2", function="ResNet152V2", preprocessing=MINUS_ONE_TO_ONE),
+        Application(arch="densenet121", function="DenseNet121", preprocessing=TORCH),
+        Application(arch="densenet169", function="DenseNet169", preprocessing=TORCH),
+        Application(arch="densenet201", function="DenseNet201", preprocessing=TORCH),
+        Application(arch="mobilenet", function="MobileNet", preprocessing=MINUS_ONE_TO_ONE),
+        Application(arch="mobilenet_025", function="MobileNet", preprocessing=MINUS_ONE_TO_ONE, alpha=0.25),
+        Application(arch="mobilenet_050", function="MobileNet", preprocessing=MINUS_ONE_TO_ONE, alpha=0.5),
+        Application(arch="mobilenet_075", function="MobileNet", preprocessing=MINUS_ONE_TO_ONE, alpha=0.75),
+        Application(arch="mobilenetv2", function="MobileNetV2", preprocessing=MINUS_ONE_TO_ONE),
+        Application(arch="mobilenetv2_035", function="MobileNetV2", preprocessing=MINUS_ONE_TO_ONE, alpha=0.35),
+        Application(arch="mobilenetv2_050", function="MobileNetV2", preprocessing=MINUS_ONE_TO_ONE, alpha=0.5),
+        Application(arch="mobilenetv2_075", function="MobileNetV2", preprocessing=MINUS_ONE_TO_ONE, alpha=0.75),
+        Application(arch="mobilenetv2_130", function="MobileNetV2", preprocessing=MINUS_ONE_TO_ONE, alpha=1.3),
+        Application(arch="mobilenetv2_140", function="MobileNetV2", preprocessing=MINUS_ONE_TO_ONE, alpha=1.4),
+        Application(arch="mobilenetv3_small", function="MobileNetV3Small", preprocessing=MINUS_ONE_TO_ONE),
+        Application(
+            arch="mobilenetv3_small_075", function="MobileNetV3Small", preprocessing=MINUS_ONE_TO_ONE, alpha=0.75
+        ),
+        Application(
+            arch="mobilenetv3_small_minimalistic",
+            function="MobileNetV3Small",
+            preprocessing=MINUS_ONE_TO_ONE,
+            minimalistic=True,
+        ),
+        Application(arch="mobilenetv3_large", function="MobileNetV3Large", preprocessing=MINUS_ONE_TO_ONE),
+        Application(
+            arch="mobilenetv3_large_075", function="MobileNetV3Large", preprocessing=MINUS_ONE_TO_ONE, alpha=0.75
+        ),
+        Application(
+            arch="mobilenetv3_large_minimalistic",
+            function="MobileNetV3Large",
+            preprocessing=MINUS_ONE_TO_ONE,
+            minimalistic=True,
+        ),
+        Application(arch="efficientnetb0", function="EfficientNetB0", preprocessing=TORCH),
+        Application(arch="efficientnetb1", function="EfficientNetB1", preprocessing=TORCH),
+        Application(arch="efficientnetb2", function="EfficientNetB2", preprocessing=TORCH),
+        Application(arch="efficientnetb3", function="EfficientNetB3", preprocessing=TORCH),
+        Application(arch="efficientnetb4", function="EfficientNetB4", preprocessing=TORCH),
+        Application(arch="efficientnetb5", function="EfficientNetB5", preprocessing=TORCH),
+        Application(arch="efficientnetb6", function="EfficientNetB6", preprocessing=TORCH),
+        Application(arch="efficientnetb7", function="EfficientNetB7", preprocessing=TORCH),
+        Application(arch="efficientnetv2_b0", function="EfficientNetV2B0", preprocessing=TORCH),
+        Application(arch="efficientnetv2_b1", function="EfficientNetV2B1", preprocessing=TORCH),
+        Application(arch="efficientnetv2_b2", function="EfficientNetV2B2", preprocessing=TORCH),
+        Application(arch="efficientnetv2_b3", function="EfficientNetV2B3", preprocessing=TORCH),
+        Application(arch="efficientnetv2_s", function="EfficientNetV2S", preprocessing=BY_128),
+        Application(arch="efficientnetv2_m", function="EfficientNetV2M", preprocessing=BY_128),
+        Application(arch="efficientnetv2_l", function="EfficientNetV2L", preprocessing=BY_128),
+        Application(arch="convnext_tiny", function="ConvNeXtTiny", preprocessing=TORCH),
+        Application(arch="convnext_small", function="ConvNeXtSmall", preprocessing=TORCH),
+        Application(arch="convnext_base", function="ConvNeXtBase", preprocessing=TORCH),
+        Application(arch="convnext_large", function="ConvNeXtLarge", preprocessing=TORCH),
+        Application(arch="convnext_xlarge", function="ConvNeXtXLarge", preprocessing=TORCH),
+        Application(arch="xception", function="Xception", preprocessing=MINUS_ONE_TO_ONE, same_padding=True),
+        Application(
+            arch="inceptionv3",
+            function="InceptionV3",
+            preprocessing=MINUS_ONE_TO_ONE,
+            same_padding=True,
+            dilatable=False,
+        ),
+        Application(
+            arch="inceptionresnetv2",
+            function="InceptionResNetV2",
+            preprocessing=MINUS_ONE_TO_ONE,
+            same_padding=True,
+            dilatable=False,
+        ),
+    )
 }

@@ -1,28 +1,40 @@
-"""Encoders as models: build by name or from an object, measure strides, load weights."""
+"""Encoders as models."""
 
-import math
 import numbers
-import os
-import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from kerazoo.checkpoints import catalog, download, tensors
-from kerazoo.encoders.stem import adapt_stem
-from kerazoo.requires import require
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.encoders.weights import load_weights
+from kerazoo.types import Encoder, Features, Level, Switches, Tensor
 
-WEIGHTS_SUFFIX = ".weights.h5"
-"""Ending of the files that an encoder's own `save_weights` writes."""
 
-CLASSIFIER_SUFFIX = ".h5"
-"""Ending of the files of keras.applications, such as vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5."""
+@dataclass(frozen=True)
+class BuiltEncoder:
+    """An encoder as a model, and what its outputs are.
 
-CLASSIFIERS = ("fc.*", "head.*", "pre_logits.*", "classifier.*", "last_linear.*")
-"""What PyTorch's checkpoints of classifiers hold beyond the encoder: timm, torchvision and pretrained-models."""
+    Attributes:
+        model: Named "encoder"; from an image to a list: the levels, fine to coarse, then the switches, fine to coarse.
+        strides: Of the levels.
+        switch_strides: Strides after the poolings whose switches it gives; None without switches.
+    """
+
+    model: keras.Model
+    strides: tuple[int, ...]
+    switch_strides: tuple[int, ...] | None = None
+
+    def __call__(self, image: Tensor) -> tuple[Features, Switches | None]:
+        """The levels of an image, and the switches if there are any."""
+        outputs = self.model(image)
+        outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+        levels, switches = outputs[: len(self.strides)], outputs[len(self.strides) :]
+        features = tuple(map(Level, self.strides, levels))
+        if self.switch_strides is None:
+            return features, None
+        return features, dict(zip(self.switch_strides, switches, strict=True))
 
 
 def check_image_shape(image_shape: Any) -> tuple[int | None, int | None, int]:
@@ -43,209 +55,50 @@ def check_image_shape(image_shape: Any) -> tuple[int | None, int | None, int]:
 
 
 def build_encoder(
-    part: Any,
+    part: Encoder,
     *,
     image_shape: tuple[int | None, int | None, int],
     weights: str | Path | None = None,
-    output_stride: int = 32,
+    output_stride: int | None = None,
+    default_output_stride: int = 32,
     depth: int | None = None,
     preprocessing: bool = False,
-) -> tuple[keras.Model, tuple[int, ...]]:
+    switches: bool = False,
+) -> BuiltEncoder:
     """Build the model of an encoder part.
 
     Args:
-        part: Frozen dataclass of `ENCODERS`, or an object like it.
+        part: Of `ENCODERS`, or what `as_encoder` made of something else.
         image_shape: `(height, width, channels)`, sizes None for any.
-        weights: None for random ones; a name of the catalog, "imagenet" or a tag with or without the encoder's name;
-            or the path of a file: a `.weights.h5` file of this encoder, for a part of keras.applications the `.h5` file
-            of its classifier without top, for a part that follows the names of PyTorch the `.safetensors` or `.pth`
-            file of timm or torchvision.
-        output_stride: Stride of the coarsest level; smaller ones than the family's dilate its convolutions.
+        weights: None for random ones; a name of the catalog, or the path of a file, as `load_weights` takes them.
+        output_stride: Stride of the coarsest level; smaller ones than the family's dilate its convolutions. None leaves
+            it to `default_output_stride`, which a prebuilt encoder does not heed.
+        default_output_stride: Stride of the coarsest level if no one asked for one.
         depth: Number of levels, None for all.
         preprocessing: Whether the model takes raw images in [0, 255] and normalizes them itself.
+        switches: Whether the switches of its poolings are further outputs.
 
-    Returns: a model named "encoder" whose outputs are a list, fine to coarse, and the strides of these outputs.
+    Returns: the model and what its outputs are.
 
     Raises:
         ValueError: an argument is not what the part can do.
         FileNotFoundError: there is no file at `weights`.
         OSError: the weights could not be downloaded.
     """
+    if part.prebuilt and weights is not None:
+        raise ValueError(f"`weights` belongs to encoders given by name; {part} comes with its own. Leave it out.")
+    if part.prebuilt and output_stride is not None:
+        raise ValueError(
+            f"`output_stride` belongs to encoders given by name; {part} has the strides it was built with. Leave it "
+            "out."
+        )
     image = keras.Input(check_image_shape(image_shape), name="image")
     x = part.preprocess(image) if preprocessing else image
-    features: Features = part(x, output_stride=output_stride, depth=depth)
-    model = keras.Model(image, [level.tensor for level in features], name="encoder")
+    stride = default_output_stride if output_stride is None else output_stride
+    options: dict[str, Any] = {"output_stride": stride, "depth": depth}
+    features, maxima = part.with_switches(x, **options) if switches else (part(x, **options), {})
+    levels = [level.tensor for level in features]
     if weights is not None:
-        load_weights(model, part, weights)
-    return model, tuple(level.stride for level in features)
-
-
-def load_weights(model: keras.Model, part: Any, weights: str | Path) -> None:
-    """Fill an encoder with trained weights, strictly: every tensor has to fit.
-
-    Raises:
-        ValueError: there are no weights of that name for `part`, or the file does not fit the architecture.
-        FileNotFoundError: there is no file at `weights`.
-        ModuleNotFoundError: the file is a pickle of PyTorch, which is not installed.
-        OSError: the weights could not be downloaded.
-    """
-    if not isinstance(weights, (str, Path)):
-        raise ValueError(
-            "`weights` must be None, the name of weights such as 'imagenet', or the path of a file; received "
-            f"{weights!r}."
-        )
-    path = Path(weights) if _is_path(weights) else _download(part, str(weights))
-    kinds = [(WEIGHTS_SUFFIX, True), (CLASSIFIER_SUFFIX, hasattr(part, "load_pretrained"))]
-    kinds += [(suffix, hasattr(part, "module_of")) for suffix in tensors.SUFFIXES]
-    taken = tuple(suffix for suffix, fits in kinds if fits)
-    if not path.name.endswith(taken):
-        raise ValueError(f"weights={str(weights)!r}: this encoder takes files that end in {', '.join(taken)}.")
-    if not path.is_file():
-        raise FileNotFoundError(f"weights={str(weights)!r}: there is no such file.")
-    if path.name.endswith(tensors.SUFFIXES):
-        _load_tensors(model, part, path)
-        return
-    try:
-        if not path.name.endswith(WEIGHTS_SUFFIX):
-            part.load_pretrained(model, path)
-            return
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that the file does not have
-            model.load_weights(path)
-    except (ValueError, OSError, KeyError, UserWarning) as error:
-        raise ValueError(f"{path.name} does not hold the weights of this encoder: {error}") from error
-
-
-def _is_path(weights: str | Path) -> bool:
-    """Whether a file is meant: names of weights have no slash and none of the endings."""
-    endings = (WEIGHTS_SUFFIX, CLASSIFIER_SUFFIX, *tensors.SUFFIXES)
-    return isinstance(weights, Path) or weights.endswith(endings) or "/" in weights or os.sep in weights
-
-
-def _download(part: Any, weights: str) -> Path:
-    from kerazoo.encoders import ENCODERS  # which is made of modules that import this one
-
-    arch = next((name for name, variant in ENCODERS.items() if variant == part), None)
-    record = catalog.find(arch, weights)
-    if record.file.endswith(tensors.PICKLED):
-        require("torch", extra="torch")  # before the download
-    return download.fetch(record)
-
-
-def _load_tensors(model: keras.Model, part: Any, path: Path) -> None:
-    """Fill an encoder whose layers follow the names of PyTorch; the classifier and deeper levels may be left over."""
-    deeper = getattr(part, "modules_beyond", lambda depth: ())(len(model.outputs))
-    tensors.assign(
-        model,
-        tensors.read(path),
-        part.module_of,
-        allow_unexpected=(*CLASSIFIERS, *(f"{module}.*" for module in deeper)),
-        fit_stem=adapt_stem,
-        source=path.name,
-    )
-
-
-def strides(model: keras.Model) -> list[int]:
-    """Measure the stride of every output of an encoder, from shapes.
-
-    Args:
-        model: Model from `(B, H, W, C)` to a list of maps, of any or of fixed size.
-
-    Returns: strides in the order of the outputs.
-
-    Raises:
-        ValueError: an output's rows do not divide the input's: the encoder has no exact strides.
-    """
-    shape = model.input_shape
-    size = [n or math.lcm(256, 7 * 9 * 5) for n in shape[1:3]]
-    outputs = model.outputs
-    if any(None in output.shape[1:3] for output in outputs):
-        outputs = model.compute_output_spec(keras.KerasTensor((1, *size, shape[3]), dtype="float32"))
-        outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    return [_stride(size, output.shape[1:3]) for output in outputs]
-
-
-def _stride(size: list[int], rows: tuple[int, ...]) -> int:
-    """The stride that gives ceil(size / stride) rows and columns; a power of two where a small size leaves a choice."""
-    sides = list(zip(size, rows, strict=True))
-    least = max(-(-n // r) for n, r in sides)
-    most = min((n - 1) // (r - 1) if r > 1 else 2 * n for n, r in sides)
-    if least > most:
-        raise ValueError(
-            f"An encoder's output is {rows} for an image of {tuple(size)}: that is no exact stride. Where a family has "
-            'the choice (KerasHub\'s CSPNet: stem_padding="same"), take the padding that keeps strides exact.'
-        )
-    return next((s for s in range(least, most + 1) if s & (s - 1) == 0), least)
-
-
-def padded_shape(image_shape: tuple[int | None, int | None, int], multiple: int) -> tuple[int | None, int | None, int]:
-    """Shape of an image after padding to `multiple`; sizes None stay None."""
-    height, width = (None if n is None else -(-n // multiple) * multiple for n in image_shape[:2])
-    return height, width, image_shape[2]
-
-
-def outside_levels(backbone: Any) -> dict[str, Tensor] | None:
-    """Levels by name of a model with `pyramid_outputs` (KerasHub) or `pyramid_level_inputs` (KerasCV), else None."""
-    if hasattr(backbone, "pyramid_outputs"):
-        return backbone.pyramid_outputs
-    if hasattr(backbone, "pyramid_level_inputs"):  # names of layers
-        return {name: backbone.get_layer(layer).output for name, layer in backbone.pyramid_level_inputs.items()}
-    return None
-
-
-def pyramid_features(
-    backbone: Any, image_shape: tuple[int | None, int | None, int], *, pad: bool
-) -> tuple[keras.Model, tuple[int, ...]]:
-    """Turn a backbone that `outside_levels` knows the levels of into an encoder.
-
-    Strides are measured from shapes: families number their levels differently.
-
-    Args:
-        backbone: The object.
-        image_shape: `(height, width, channels)`, sizes None where the backbone takes any.
-        pad: Whether images come padded to a multiple of the coarsest stride.
-
-    Returns: a model named "encoder" with the list of levels, fine to coarse, and their strides.
-
-    Raises:
-        ValueError: the backbone has no levels, takes another number of channels than `image_shape` has, was built for
-            another size or for one that its strides do not divide, or has outputs that are no maps or have no exact
-            stride.
-    """
-    shape = check_image_shape(image_shape)
-    channels = backbone.input_shape[-1]
-    if channels != shape[2]:
-        raise ValueError(
-            f"The backbone {backbone.name!r} takes {channels} channels, image_shape={image_shape} has {shape[2]}."
-        )
-    outputs = outside_levels(backbone)
-    if not outputs:
-        raise ValueError(f"The backbone {backbone.name!r} has no levels: its `pyramid_outputs` are empty.")
-    for name, output in outputs.items():
-        if len(output.shape) != 4:
-            raise ValueError(
-                f"The backbone {backbone.name!r} has no maps: {name!r} is {tuple(output.shape)}, and levels are "
-                "(batch, height, width, channels). Reshape the tokens of a vision transformer first."
-            )
-    pyramid = keras.Model(backbone.inputs, list(outputs.values()), name="pyramid")
-    levels = sorted(
-        (Level(stride, position) for position, stride in enumerate(strides(pyramid))), key=lambda level: level.stride
-    )
-    built_for = backbone.input_shape[1:3]
-    if any(n is not None and n % level.stride for n in built_for for level in levels):
-        raise ValueError(
-            f"The backbone {backbone.name!r} was built for images of {built_for}, which its strides do not divide. "
-            "Build it for a multiple of 32, or for any size."
-        )
-    shape = padded_shape(shape, levels[-1].stride if pad else 1)
-    for built, wanted in zip(built_for, shape[:2], strict=True):
-        if built is not None and built != wanted:
-            raise ValueError(
-                f"The backbone {backbone.name!r} was built for images of {built_for}, and would get "
-                f"{shape[:2]}. Pass image_shape={backbone.input_shape[1:]}, or build it for any size."
-            )
-    image = keras.Input(shape, name="image")
-    maps = pyramid(image)
-    maps = maps if isinstance(maps, (list, tuple)) else [maps]
-    model = keras.Model(image, [maps[level.tensor] for level in levels], name="encoder")
-    return model, tuple(level.stride for level in levels)
+        load_weights(keras.Model(image, levels, name="encoder"), part, weights)
+    model = keras.Model(image, [*levels, *maxima.values()], name="encoder")
+    return BuiltEncoder(model, tuple(level.stride for level in features), tuple(maxima) if switches else None)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_choice, check_odd, check_whole
-from kerazoo.encoders.preprocessing import standardize
+from kerazoo.encoders.preprocessing import normalize
+from kerazoo.encoders.weights import StateDictEncoder
 from kerazoo.layers import PadToMultiple
 from kerazoo.layers.blocks import norm
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import TORCH, Features, Level, Tensor
 
 ACTIVATIONS = ("gelu", "relu")
 
@@ -30,10 +31,11 @@ TORCH_NAMES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvMixer:
+class ConvMixer(StateDictEncoder):
     """Patch embedding and `blocks` of the same shape; one level, at the stride of the patches.
 
     Args:
+        arch: Name in the catalog of pretrained weights, None for an encoder of your own making.
         width: Channels of every map.
         blocks: Number of blocks.
         kernel_size: Rows of the depthwise kernels, odd.
@@ -49,6 +51,7 @@ class ConvMixer:
     Raises: ValueError if an argument is not one of those.
     """
 
+    arch: str | None = None
     width: int
     blocks: int
     kernel_size: int = 9
@@ -74,9 +77,9 @@ class ConvMixer:
 
     def preprocess(self, image: Tensor) -> Tensor:
         """Normalize raw images in [0, 255] by the mean and standard deviation of ImageNet."""
-        return standardize(image)
+        return normalize(image, TORCH)
 
-    def module_of(self, path: str) -> str:
+    def state_dict_name(self, path: str) -> str:
         """Name in timm of the module that a layer's weights come from.
 
         Args:
@@ -120,8 +123,11 @@ class ConvMixer:
 
 
 VARIANTS = {
-    "convmixer_256_20": ConvMixer(width=256, blocks=20, pointwise_residual=True),
-    "convmixer_768_32": ConvMixer(width=768, blocks=32, kernel_size=7, activation="relu"),
-    "convmixer_1024_20_ks9_p14": ConvMixer(width=1024, blocks=20, patch_size=14),
-    "convmixer_1536_20": ConvMixer(width=1536, blocks=20),
+    part.arch: part
+    for part in (
+        ConvMixer(arch="convmixer_256_20", width=256, blocks=20, pointwise_residual=True),
+        ConvMixer(arch="convmixer_768_32", width=768, blocks=32, kernel_size=7, activation="relu"),
+        ConvMixer(arch="convmixer_1024_20_ks9_p14", width=1024, blocks=20, patch_size=14),
+        ConvMixer(arch="convmixer_1536_20", width=1536, blocks=20),
+    )
 }

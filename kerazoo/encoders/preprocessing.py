@@ -2,34 +2,29 @@
 
 from keras import layers
 
-from kerazoo.types import Tensor
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-"""Means of red, green and blue over ImageNet, of intensities in [0, 1]; as torchvision and timm."""
-
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Standard deviations of red, green and blue over ImageNet, of intensities in [0, 1]."""
+from kerazoo.layers import ReverseColors
+from kerazoo.types import Preprocessing, Tensor
 
 
-def standardize(image: Tensor, *, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD):
-    """Map raw intensities in [0, 255] to `(image / 255 - mean) / std`, in float32 under every precision policy.
+def normalize(image: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Map raw intensities to what a network was trained on, in float32 under every precision policy.
 
     Args:
-        image: `(B, H, W, C)`, any numeric dtype. One channel gets the mean of the colors' constants; any other number
-            of channels repeats red, green, blue.
-        mean: One mean per color, of intensities in [0, 1].
-        std: One standard deviation per color, of intensities in [0, 1].
+        image: `(B, H, W, C)` in [0, 255], any numeric dtype. One channel gets the mean of the colors' constants; any
+            other number of channels repeats the colors.
+        preprocessing: What the network was trained on.
 
     Returns: `(B, H, W, C)` float32.
     """
-    channels = image.shape[-1]
-    means, stds = _spread(mean, channels), _spread(std, channels)
-    scale = [1.0 / (255.0 * s) for s in stds]
-    offset = [-m / s for m, s in zip(means, stds, strict=True)]
+    if preprocessing.order == "BGR":
+        image = ReverseColors(dtype="float32", name="preprocess_reverse_colors")(image)
+    means, stds = (_per_channel(values, image.shape[-1]) for values in (preprocessing.mean, preprocessing.std))
+    scale = [preprocessing.scale / std for std in stds]
+    offset = [-mean / std for mean, std in zip(means, stds, strict=True)]
     return layers.Rescaling(scale, offset, dtype="float32", name="preprocess_standardize")(image)
 
 
-def _spread(values: tuple[float, ...], channels: int) -> list[float]:
+def _per_channel(values: tuple[float, ...], channels: int) -> list[float]:
     if channels == 1:
         return [sum(values) / len(values)]
     return [values[i % len(values)] for i in range(channels)]

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_wholes
-from kerazoo.encoders.preprocessing import standardize
+from kerazoo.encoders.preprocessing import normalize
+from kerazoo.encoders.weights import StateDictEncoder
 from kerazoo.layers import SqueezeExcite
 from kerazoo.layers.blocks import conv, norm
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import TORCH, Features, Level, Tensor
 
 
 def basic_block(
@@ -72,10 +73,11 @@ def _sum(x: Tensor, shortcut: Tensor, *, squeeze_excite: bool, name: str) -> Ten
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNet:
+class ResNet(StateDictEncoder):
     """Stem (7x7 convolution and max pooling, stride 2 each) and four stages of residual blocks.
 
     Args:
+        arch: Name in the catalog of pretrained weights, None for an encoder of your own making.
         block: `basic_block` or `bottleneck`.
         depths: Blocks of each stage.
         widths: Width of the 3x3 convolutions of each stage.
@@ -94,6 +96,7 @@ class ResNet:
     Raises: ValueError if `output_stride` or `depth` is not one of those.
     """
 
+    arch: str | None = None
     block: Callable[..., Tensor]
     depths: tuple[int, int, int, int]
     widths: tuple[int, int, int, int] = (64, 128, 256, 512)
@@ -113,9 +116,9 @@ class ResNet:
 
     def preprocess(self, image: Tensor) -> Tensor:
         """Normalize raw images in [0, 255] by the mean and standard deviation of ImageNet."""
-        return standardize(image)
+        return normalize(image, TORCH)
 
-    def module_of(self, path: str) -> str:
+    def state_dict_name(self, path: str) -> str:
         """Name in torchvision and timm of the module that a layer's weights come from.
 
         Args:
@@ -127,7 +130,7 @@ class ResNet:
         path = path.replace("se/squeeze", "se.fc1").replace("se/excite", "se.fc2")
         return re.sub(r"^(layer\d)_(\d+)_", r"\1.\2.", path)
 
-    def modules_beyond(self, depth: int) -> tuple[str, ...]:
+    def state_dict_beyond(self, depth: int) -> tuple[str, ...]:
         """Names in torchvision and timm of what comes after the first `depth` levels."""
         return tuple(f"layer{stage}" for stage in range(depth, 1 + len(self.depths)))
 
@@ -174,15 +177,18 @@ class ResNet:
 
 
 VARIANTS = {
-    "resnet18": ResNet(block=basic_block, depths=(2, 2, 2, 2), expansion=1),
-    "resnet26": ResNet(block=bottleneck, depths=(2, 2, 2, 2), expansion=4),
-    "resnet34": ResNet(block=basic_block, depths=(3, 4, 6, 3), expansion=1),
-    "resnet50": ResNet(block=bottleneck, depths=(3, 4, 6, 3), expansion=4),
-    "resnet101": ResNet(block=bottleneck, depths=(3, 4, 23, 3), expansion=4),
-    "resnet152": ResNet(block=bottleneck, depths=(3, 8, 36, 3), expansion=4),
-    "seresnet18": ResNet(block=basic_block, depths=(2, 2, 2, 2), expansion=1, squeeze_excite=True),
-    "seresnet34": ResNet(block=basic_block, depths=(3, 4, 6, 3), expansion=1, squeeze_excite=True),
-    "seresnet50": ResNet(block=bottleneck, depths=(3, 4, 6, 3), expansion=4, squeeze_excite=True),
-    "seresnet101": ResNet(block=bottleneck, depths=(3, 4, 23, 3), expansion=4, squeeze_excite=True),
-    "seresnet152": ResNet(block=bottleneck, depths=(3, 8, 36, 3), expansion=4, squeeze_excite=True),
+    part.arch: part
+    for part in (
+        ResNet(arch="resnet18", block=basic_block, depths=(2, 2, 2, 2), expansion=1),
+        ResNet(arch="resnet26", block=bottleneck, depths=(2, 2, 2, 2), expansion=4),
+        ResNet(arch="resnet34", block=basic_block, depths=(3, 4, 6, 3), expansion=1),
+        ResNet(arch="resnet50", block=bottleneck, depths=(3, 4, 6, 3), expansion=4),
+        ResNet(arch="resnet101", block=bottleneck, depths=(3, 4, 23, 3), expansion=4),
+        ResNet(arch="resnet152", block=bottleneck, depths=(3, 8, 36, 3), expansion=4),
+        ResNet(arch="seresnet18", block=basic_block, depths=(2, 2, 2, 2), expansion=1, squeeze_excite=True),
+        ResNet(arch="seresnet34", block=basic_block, depths=(3, 4, 6, 3), expansion=1, squeeze_excite=True),
+        ResNet(arch="seresnet50", block=bottleneck, depths=(3, 4, 6, 3), expansion=4, squeeze_excite=True),
+        ResNet(arch="seresnet101", block=bottleneck, depths=(3, 4, 23, 3), expansion=4, squeeze_excite=True),
+        ResNet(arch="seresnet152", block=bottleneck, depths=(3, 8, 36, 3), expansion=4, squeeze_excite=True),
+    )
 }

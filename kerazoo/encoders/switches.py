@@ -1,47 +1,10 @@
 """Max-pool switches of encoders: where each maximum was, for decoders that put values back there."""
 
-from pathlib import Path
-from typing import Any
-
 import keras
 
-from kerazoo.encoders.build import check_image_shape, load_weights
 from kerazoo.encoders.graph import IMAGE, Change, Node
 from kerazoo.layers import MaxPoolWithIndices
 from kerazoo.types import Tensor
-
-
-def build_encoder_with_switches(
-    part: Any,
-    *,
-    image_shape: tuple[int | None, int | None, int],
-    weights: str | Path | None = None,
-    output_stride: int = 32,
-    depth: int | None = None,
-) -> tuple[keras.Model, tuple[int, ...], tuple[int, ...]]:
-    """Build the model of an encoder part, with the switches of its poolings as further outputs.
-
-    Args:
-        part: Of `ENCODERS`, with a method `with_switches`.
-        image_shape: `(height, width, channels)`, sizes None for any.
-        weights: As `build_encoder` takes them.
-        output_stride: Stride of the coarsest level.
-        depth: Number of levels, None for all.
-
-    Returns: a model named "encoder" whose outputs are a list, the levels fine to coarse and then the switches, int32,
-        fine to coarse; the strides of the levels; and the strides after the poolings, one for each map of switches.
-
-    Raises:
-        ValueError: an argument is not what the part can do.
-        FileNotFoundError: there is no file at `weights`.
-    """
-    image = keras.Input(check_image_shape(image_shape), name="image")
-    features, switches = part.with_switches(image, output_stride=output_stride, depth=depth)
-    levels = [level.tensor for level in features]
-    if weights is not None:
-        load_weights(keras.Model(image, levels, name="encoder"), part, weights)
-    model = keras.Model(image, [*levels, *switches.values()], name="encoder")
-    return model, tuple(level.stride for level in features), tuple(switches)
 
 
 def check_undilated(owner: str, output_stride: int) -> None:

@@ -4,24 +4,26 @@ Ronneberger et al., 2015, https://arxiv.org/abs/1505.04597. Its valid convolutio
 mirroring the image, as the paper does at the borders of its tiles.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 from keras import layers
 
 from kerazoo.arguments import check_choice, check_fraction, check_whole, check_wholes
-from kerazoo.encoders.preprocessing import standardize
+from kerazoo.encoders.preprocessing import normalize
 from kerazoo.layers import CropLike, MirrorPad, PadToMultiple
 from kerazoo.layers.blocks import conv_norm_act
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import TORCH, Encoder, Features, Level, Tensor
 
 PADDINGS = ("valid", "same")
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNetContracting:
+class UNetContracting(Encoder):
     """Two 3x3 convolutions with ReLU per level, 2x2 max pooling between levels, dropout on the two coarsest.
 
     Args:
+        arch: Name in the catalog of pretrained weights, None for an encoder of your own making.
         widths: Channels of each level.
         padding: "valid" for convolutions that see the mirrored image and never zeros, or "same".
         dropout: Share of the two coarsest levels that training sets to zero.
@@ -34,6 +36,7 @@ class UNetContracting:
     Raises: ValueError if an argument is not one of those.
     """
 
+    arch: str | None = None
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
     padding: str = "valid"
     dropout: float = 0.5
@@ -52,7 +55,11 @@ class UNetContracting:
 
     def preprocess(self, image: Tensor) -> Tensor:
         """Normalize raw images in [0, 255] by the mean and standard deviation of ImageNet."""
-        return standardize(image)
+        return normalize(image, TORCH)
+
+    def continuing_mirror(self, margin: int) -> Encoder:
+        """The same for images that are mirrored already."""
+        return dataclasses.replace(self, mirrored=margin)
 
     def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:
         if depth is not None and not 1 <= depth <= len(self.widths):
@@ -91,4 +98,4 @@ def _inner(x: Tensor, image: Tensor, margin: int, *, stride: int) -> Tensor:
     return CropLike(stride=stride, name=f"s{stride}_crop")(x, image)
 
 
-VARIANTS = {"unet_contracting": UNetContracting()}
+VARIANTS = {part.arch: part for part in (UNetContracting(arch="unet_contracting"),)}

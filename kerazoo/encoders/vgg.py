@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_wholes
-from kerazoo.encoders.preprocessing import standardize
+from kerazoo.encoders.preprocessing import normalize
 from kerazoo.encoders.switches import check_undilated
+from kerazoo.encoders.weights import StateDictEncoder
 from kerazoo.layers import MaxPoolWithIndices, SpreadPool
 from kerazoo.layers.blocks import conv, norm
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import TORCH, Features, Level, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class VGG:
+class VGG(StateDictEncoder):
     """Stages of 3x3 convolutions with ReLU, a 2x2 max pooling after each.
 
     Args:
+        arch: Name in the catalog of pretrained weights, None for an encoder of your own making.
         depths: Convolutions of each stage.
         widths: Channels of each stage.
         batchnorm: Whether each convolution is followed by batch norm.
@@ -33,6 +35,7 @@ class VGG:
     Raises: ValueError if an argument is not one of those.
     """
 
+    arch: str | None = None
     depths: tuple[int, ...]
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)
     batchnorm: bool = True
@@ -52,9 +55,9 @@ class VGG:
 
     def preprocess(self, image: Tensor) -> Tensor:
         """Normalize raw images in [0, 255] by the mean and standard deviation of ImageNet."""
-        return standardize(image)
+        return normalize(image, TORCH)
 
-    def module_of(self, path: str) -> str:
+    def state_dict_name(self, path: str) -> str:
         """Name in torchvision of the module that a layer's weights come from.
 
         Args:
@@ -64,7 +67,7 @@ class VGG:
         """
         return path.replace("_", ".")
 
-    def modules_beyond(self, depth: int) -> tuple[str, ...]:
+    def state_dict_beyond(self, depth: int) -> tuple[str, ...]:
         """Names in torchvision of what comes after the first `depth` levels."""
         per_convolution = 3 if self.batchnorm else 2
         modules = [per_convolution * convolutions + 1 for convolutions in self.depths]  # the pooling counts too
@@ -130,10 +133,13 @@ class VGG:
 
 
 VARIANTS = {
-    "vgg11": VGG(depths=(1, 1, 2, 2, 2), batchnorm=False),
-    "vgg11_bn": VGG(depths=(1, 1, 2, 2, 2)),
-    "vgg13": VGG(depths=(2, 2, 2, 2, 2), batchnorm=False),
-    "vgg13_bn": VGG(depths=(2, 2, 2, 2, 2)),
-    "vgg16_bn": VGG(depths=(2, 2, 3, 3, 3)),
-    "vgg19_bn": VGG(depths=(2, 2, 4, 4, 4)),
+    part.arch: part
+    for part in (
+        VGG(arch="vgg11", depths=(1, 1, 2, 2, 2), batchnorm=False),
+        VGG(arch="vgg11_bn", depths=(1, 1, 2, 2, 2)),
+        VGG(arch="vgg13", depths=(2, 2, 2, 2, 2), batchnorm=False),
+        VGG(arch="vgg13_bn", depths=(2, 2, 2, 2, 2)),
+        VGG(arch="vgg16_bn", depths=(2, 2, 3, 3, 3)),
+        VGG(arch="vgg19_bn", depths=(2, 2, 4, 4, 4)),
+    )
 }

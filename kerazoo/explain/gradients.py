@@ -1,4 +1,4 @@
-"""Gradients on every backend, and a hand on what a layer gives while a model runs.
+"""Gradients on every backend, and the outputs of a layer inside a running model, read or replaced.
 
 `keras.ops` takes no gradients; Keras does so in a training step alone. So the point where a gradient is wanted becomes
 a weight, and one step of gradient descent of length 1 away from 0 is the gradient.
@@ -56,7 +56,7 @@ class _Moved(layers.Layer):
 
 @contextmanager
 def intercepted(layer: Any, function: Callable[[Any], Any]) -> Iterator[None]:
-    """While it is open, callers of `layer` get what `function` makes of its output: Keras has no hooks."""
+    """Replace the output of `layer` by `function` of it, inside the `with` block: Keras has no hooks."""
     before, call = vars(layer).get("call"), layer.call
     layer.call = lambda *args, **kwargs: function(call(*args, **kwargs))
     try:
@@ -65,3 +65,39 @@ def intercepted(layer: Any, function: Callable[[Any], Any]) -> Iterator[None]:
         del layer.call
         if before is not None:
             layer.call = before
+
+
+@contextmanager
+def recorded(layer: Any) -> Iterator[list[Any]]:
+    """A list of the outputs that `layer` gives inside the `with` block."""
+    outputs: list[Any] = []
+    with intercepted(layer, lambda output: outputs.append(output) or output):
+        yield outputs
+
+
+def coarsest(output: Any) -> Tensor:
+    """The coarsest level of what a layer gives, or its only tensor.
+
+    Encoders of SegNet and DeconvNet give integers after their levels, where the maxima were.
+    """
+    return output[_coarsest_index(output)] if isinstance(output, (list, tuple)) else output
+
+
+def with_coarsest(output: Any, replacement: Tensor) -> Any:
+    """The output of a layer with its coarsest level replaced, in its dtype."""
+    replacement = ops.cast(replacement, coarsest(output).dtype)
+    if not isinstance(output, (list, tuple)):
+        return replacement
+    index = _coarsest_index(output)
+    return [*output[:index], replacement, *output[index + 1 :]]
+
+
+def _coarsest_index(outputs: Any) -> int:
+    kinds = [keras.backend.standardize_dtype(output.dtype) for output in outputs]
+    return max(i for i, kind in enumerate(kinds) if "float" in kind)
+
+
+def clear_gradients(model: keras.Model) -> None:
+    """On PyTorch a backward pass leaves the gradients of all weights behind, as large as the model."""
+    if keras.backend.backend() == "torch":
+        model.zero_grad()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Models for other programs: each export is loaded again and compared with the model."""
+"""Export for deployment: each export is loaded again and compared with the model."""
 
 from kerazoo.export.saved_model import saved_model
 

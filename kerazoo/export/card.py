@@ -1,4 +1,4 @@
-"""The card of an export: what it takes, what it gives, how to run it."""
+"""Model card of an export: inputs, outputs, and how to run it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,7 +20,7 @@ def card(
     class_names: Sequence[str] | None,
     versions: Mapping[str, str],
 ) -> str:
-    """Markdown for whoever gets the folder.
+    """Markdown for the user of the exported folder.
 
     Args:
         model: The float32 model.

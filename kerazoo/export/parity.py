@@ -1,4 +1,4 @@
-"""What an exported model gives, compared with what the model gives."""
+"""Numerical comparison of an exported model with the original."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ import numpy as np
 
 TOLERANCE = 1e-4
 MASK_TOLERANCE = 1e-4
-"""Share of the pixels that may change class: those whose probability lies on the threshold."""
+"""Share of pixels that may change class, because their probability lies at the threshold."""
 
 SIZES = ((96, 96), (67, 95), (128, 41), (33, 160))
 """Sizes, in pixels, of the images that are compared: square, and odd in both directions."""
@@ -75,7 +75,7 @@ def compare(
     *,
     tolerance: float = TOLERANCE,
 ) -> Parity:
-    """Run both on the same batches.
+    """Run both models on the same batches and compare their outputs.
 
     Args:
         exported: From images `(B, H, W, C)` to `mask`, `probability`, `score` (and `label`).
@@ -94,7 +94,7 @@ def compare(
 
 
 def allowed_difference(largest_logit: float) -> float:
-    """Difference of probabilities that is float32 noise and no other model.
+    """Largest difference of probabilities that float32 rounding explains.
 
     TensorFlow fuses the layers of a graph, so that even `model.predict(x)` and `model(x)` differ by a relative 1e-5 in
     the logits of a deep network. A probability changes by at most a quarter of what its logit does: at a logit of 40

@@ -1,4 +1,4 @@
-"""A model rebuilt in float32, for formats that carry no precision policy."""
+"""Rebuild a model in float32, for formats without precision policies."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ _LOW = {"float16", "bfloat16", "mixed_float16", "mixed_bfloat16"}
 
 
 def in_float32(model: keras.Model) -> keras.Model:
-    """The model itself if it computes in float32 throughout, else a copy with the same weights that does.
+    """The model itself if all its layers compute in float32, else a float32 copy with the same weights.
 
     Args:
         model: Functional model; it is not changed.

@@ -1,4 +1,4 @@
-"""SavedModel: a folder that plain TensorFlow runs, without Keras and without kerazoo."""
+"""Export as TensorFlow SavedModel, which runs without Keras and without kerazoo."""
 
 import json
 import shutil
@@ -61,7 +61,7 @@ def saved_model(
 
     Raises:
         RuntimeError: the backend is not TensorFlow, or the export differs from the model by more than 1e-4 (more if
-            logits are far above 40, see `parity.allowed_difference`); then nothing is written.
+            logits are far above 40, where float32 rounding is larger); then nothing is written.
         FileExistsError: `path` exists and may not be replaced.
         ValueError: an argument does not fit the model.
     """
@@ -106,7 +106,7 @@ def saved_model(
 
 
 class _Service:
-    """What is exported: images in, masks, probabilities and scores out."""
+    """The exported function, from images to masks, probabilities and scores."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class _Service:
         self._resize = Resize(dtype="float32")
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        outputs = self.model(self._prepared(images), training=False)
+        outputs = self.model(self._preprocess(images), training=False)
         small = probabilities(mask_logits(outputs))
         full = small if self.image_size is None else self._resize(small, like=images)
         label = label_probabilities(outputs)
@@ -146,8 +146,8 @@ class _Service:
         served = {"mask": mask, "probability": full, "score": score}
         return served if label is None else {**served, "label": label}
 
-    def _prepared(self, images: Tensor) -> Tensor:
-        """Images as the model takes them: to 0-255, then resized, and 8-bit ones rounded, as the pipeline does it."""
+    def _preprocess(self, images: Tensor) -> Tensor:
+        """Images as in training: scaled to 0-255, resized, and rounded if they have 8 bits."""
         import tensorflow as tf
 
         if self.intensity_range is not None:
@@ -171,7 +171,7 @@ class _Service:
         archive.write_out(str(path), verbose=False)
 
     def compare(self, path: Path) -> Parity:
-        """Load what was written as a stranger would, and run both."""
+        """Load the export with plain TensorFlow, and compare its outputs with the model's."""
         import tensorflow as tf
 
         loaded = tf.saved_model.load(str(path)).signatures["serving_default"]
@@ -186,7 +186,7 @@ class _Service:
         )
 
     def _largest_logit(self, images: Tensor) -> float:
-        logits = mask_logits(self.model(self._prepared(images), training=False))
+        logits = mask_logits(self.model(self._preprocess(images), training=False))
         return float(ops.max(ops.abs(logits)))
 
 

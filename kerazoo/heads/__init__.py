@@ -1,4 +1,4 @@
-"""Heads: from the decoded levels to the logits of the classes."""
+"""Heads: from decoded features to logits."""
 
 from kerazoo.heads.hypercolumn import Hypercolumn
 from kerazoo.heads.linear import Linear

@@ -1,4 +1,4 @@
-"""Logits of every decoded level, for deep supervision. Lee et al., 2015, https://arxiv.org/abs/1409.5185."""
+"""Auxiliary heads on every decoded level, for deep supervision. Lee et al., 2015, https://arxiv.org/abs/1409.5185."""
 
 from kerazoo.heads._logits import classify
 from kerazoo.types import AUX_PREFIX, Features, Level

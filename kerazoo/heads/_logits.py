@@ -1,4 +1,4 @@
-"""The last convolution of every head, and what it says before training."""
+"""The classification layer of every head, and the prior that its bias is initialized to."""
 
 import math
 
@@ -7,11 +7,11 @@ import keras
 from kerazoo.types import Tensor
 
 PRIOR = 0.05
-"""Share of foreground pixels that an untrained head predicts: few pixels are foreground in the data kerazoo is for."""
+"""Default probability of foreground that an untrained head predicts."""
 
 
 def check_prior(prior: float, *, owner: str) -> None:
-    """Raise ValueError unless `prior` is a probability that has a logit."""
+    """Raise ValueError unless `prior` is in (0, 1)."""
     if not 0 < prior < 1:
         raise ValueError(f"{owner}'s `prior` must be between 0 and 1, both excluded, received {prior}.")
 
@@ -19,11 +19,10 @@ def check_prior(prior: float, *, owner: str) -> None:
 def classify(
     x: Tensor, *, num_classes: int, kernel_size: int = 1, prior: float = PRIOR, name: str = "h_logits"
 ) -> Tensor:
-    """Convolve to one logit per class, with biases that start at the log-odds of the prior.
+    """Convolve to one logit per class, with biases initialized to the log-odds of the prior.
 
-    An untrained head with zero biases calls half of all pixels foreground, and its first hundreds of steps go into
-    unlearning that. Starting from the prior is what RetinaNet does (Lin et al., 2017,
-    https://arxiv.org/abs/1708.02002, section 4.1).
+    An untrained head with zero biases calls half of all pixels foreground and spends its first hundreds of steps on
+    unlearning that. RetinaNet's prior initialization (Lin et al., 2017, https://arxiv.org/abs/1708.02002, section 4.1).
 
     Args:
         x: `(B, H, W, C)`.

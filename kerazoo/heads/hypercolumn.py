@@ -1,8 +1,8 @@
-"""Hypercolumn heads: every decoded level has a say in every pixel.
+"""Hypercolumn head: all levels, upsampled and fused, classify each pixel.
 
-Hariharan et al., 2015, https://arxiv.org/abs/1411.5752 stack the *encoder*'s maps; the inverted hypercolumn stacks the
-*decoder*'s: X = sum_i up(W_i F_i), W_i a 1x1 convolution to a common width and up a bilinear resizing to the finest
-level. A bias-free 1x1 convolution commutes with the resizing, so each level is projected first, where it is small.
+Hariharan et al., 2015, https://arxiv.org/abs/1411.5752 stack the *encoder*'s levels; the inverted hypercolumn stacks
+the *decoder*'s: X = sum_i up(W_i F_i), W_i a 1x1 convolution to a common width and up bilinear upsampling to the finest
+level. A bias-free 1x1 convolution commutes with the upsampling, so each level is projected first, where it is small.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from kerazoo.arguments import check_choice, check_whole
 from kerazoo.heads._logits import PRIOR, check_prior, classify
 from kerazoo.layers import Resize
 from kerazoo.layers.blocks import conv
-from kerazoo.types import Features, Level, Tensor
+from kerazoo.types import Features, Head, Level, Tensor
 
 FUSES = ("sum", "concat")
 
 
-def check_columns(owner: str, *, width: int, fuse: str, stride: int | None) -> None:
-    """Raise ValueError unless these are arguments of `hypercolumn`."""
+def check_hypercolumn(owner: str, *, width: int, fuse: str, stride: int | None) -> None:
+    """Raise ValueError for invalid arguments of `hypercolumn`."""
     check_whole(owner, "width", width)
     check_choice(owner, "fuse", fuse, FUSES)
     if stride is not None:
@@ -36,7 +36,7 @@ def hypercolumn(features: Features, *, width: int, fuse: str, stride: int | None
         fuse: "sum", or "concat" for `width` channels per level.
         stride: Resolution of the result: that of the finest level whose stride is at least this. None takes the finest.
 
-    Returns: the fused level. Levels finer than it are average pooled to it, none is left out.
+    Returns: the fused level. Finer levels are average pooled to it, none is left out.
 
     Raises:
         ValueError: no level has a stride of at least `stride`.
@@ -73,14 +73,14 @@ def _fuse(columns: Sequence[Tensor], fuse: str) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hypercolumn:
-    """Classify the fused levels by one 1x1 convolution.
+class Hypercolumn(Head):
+    """Upsample and fuse all levels, and classify by a 1x1 convolution.
 
     Args:
         width: Channels that each level is projected to.
         fuse: "sum" or "concat".
         stride: Resolution at which the head works, in input pixels per row; None takes the finest decoded level.
-        prior: Share of foreground pixels that the untrained head predicts.
+        prior: Probability of foreground that the untrained head predicts.
 
     Call: `features`, decoded levels, fine to coarse; `num_classes`, channels of the logits.
     Returns: the logits as a level: stride and `(B, ceil(H / stride), ceil(W / stride), num_classes)`.
@@ -93,7 +93,7 @@ class Hypercolumn:
     prior: float = PRIOR
 
     def __post_init__(self):
-        check_columns("Hypercolumn", width=self.width, fuse=self.fuse, stride=self.stride)
+        check_hypercolumn("Hypercolumn", width=self.width, fuse=self.fuse, stride=self.stride)
         check_prior(self.prior, owner="Hypercolumn")
 
     def __call__(self, features: Features, *, num_classes: int) -> Level:

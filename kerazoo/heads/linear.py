@@ -1,24 +1,23 @@
-"""Linear head: one convolution from the finest decoded level to the classes."""
+"""Linear head: one convolution from the finest decoded level to logits."""
 
 from dataclasses import dataclass
 
 from kerazoo.arguments import check_odd, check_whole
 from kerazoo.heads._logits import PRIOR, check_prior, classify
 from kerazoo.layers import Resize
-from kerazoo.types import Features, Level
+from kerazoo.types import Features, Head, Level
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear:
-    """Score every pixel of the finest level on its own.
+class Linear(Head):
+    """Classify the finest level by one convolution.
 
     Args:
-        kernel_size: Odd size of the convolution; 3 looks at the neighbors too, as smp's head does.
-        upsampling: How many times finer than the finest level the logits get, bilinearly and in float32. `segmenter()`
-            does what is missing to the size of the image, with pixel centers at half-integers; smp does it all here,
-            with `align_corners=True`.
+        kernel_size: Odd size of the convolution; smp's head has 3.
+        upsampling: Factor of bilinear upsampling of the logits, in float32. What then is missing to the size of the
+            image is resized with half-pixel centers; smp's heads upsample to the image, with `align_corners=True`.
         align_corners: Whether corner pixels coincide in `upsampling`.
-        prior: Share of foreground pixels that the untrained head predicts.
+        prior: Probability of foreground that the untrained head predicts.
 
     Call: `features`, decoded levels, fine to coarse; `num_classes`, channels of the logits.
     Returns: the logits as a level: stride and `(B, ceil(H / stride), ceil(W / stride), num_classes)`.

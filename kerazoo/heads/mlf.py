@@ -1,34 +1,33 @@
 """Inverted hypercolumn and multi-level fuse block: Z = attend(F(attend(X))), X the fused levels of the decoder.
 
-F is a stack of 3x3 convolutions (three see what a 7x7 sees), each with batch norm and ReLU; the attention is by default
-squeeze-and-excitation (Hu et al., 2018, https://arxiv.org/abs/1709.01507).
+F is a stack of 3x3 convolutions (three have the receptive field of a 7x7), each with batch norm and ReLU; the attention
+is by default squeeze-and-excitation (Hu et al., 2018, https://arxiv.org/abs/1709.01507).
 """
 
 from dataclasses import dataclass
 
 from kerazoo.arguments import check_choice, check_whole
 from kerazoo.heads._logits import PRIOR, check_prior, classify
-from kerazoo.heads.hypercolumn import check_columns, hypercolumn
+from kerazoo.heads.hypercolumn import check_hypercolumn, hypercolumn
 from kerazoo.layers.blocks import ATTENTIONS, attend, conv_norm_act
-from kerazoo.types import Features, Level
+from kerazoo.types import Features, Head, Level
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLF:
-    """Fuse all decoded levels, weigh the channels, convolve, weigh them again, classify.
+class MLF(Head):
+    """Fuse all decoded levels, apply attention, convolve, apply attention again, and classify.
 
     Args:
         width: Channels that each level is projected to, and of the block.
         fuse: "sum" or "concat" of the projected levels.
-        attention: "se"; "eca", which has no bottleneck; "cbam" or "scse", which weigh the pixels too; or None for none
-            at all.
-        before: Whether the attention before the convolutions is there.
-        convolutions: How many 3x3 convolutions there are; 0 leaves them out.
-        after: Whether the attention after the convolutions is there.
-        reduction: Channels per channel of the attention's bottleneck (at least 4 channels are left).
+        attention: "se"; "eca", which has no bottleneck; "cbam" or "scse", which have spatial attention too; or None.
+        before: Whether there is attention before the convolutions.
+        convolutions: Number of 3x3 convolutions.
+        after: Whether there is attention after the convolutions.
+        reduction: Ratio of the channels to those of the attention's bottleneck, which has at least 4.
         stride: Resolution at which the head works, in input pixels per row; None takes the finest decoded level. 2
             costs a quarter of the full resolution.
-        prior: Share of foreground pixels that the untrained head predicts.
+        prior: Probability of foreground that the untrained head predicts.
 
     Call: `features`, decoded levels, fine to coarse; `num_classes`, channels of the logits.
     Returns: the logits as a level: stride and `(B, ceil(H / stride), ceil(W / stride), num_classes)`.
@@ -46,7 +45,7 @@ class MLF:
     prior: float = PRIOR
 
     def __post_init__(self):
-        check_columns("MLF", width=self.width, fuse=self.fuse, stride=self.stride)
+        check_hypercolumn("MLF", width=self.width, fuse=self.fuse, stride=self.stride)
         check_prior(self.prior, owner="MLF")
         check_choice("MLF", "attention", self.attention, (None, *ATTENTIONS))
         check_whole("MLF", "convolutions", self.convolutions, least=0)

@@ -1,7 +1,7 @@
-"""Smooth head: one convolution to the classes, and a Gaussian that ties neighboring pixels together.
+"""Smooth head: one convolution to logits, and a Gaussian blur of the logits.
 
-It is ConvMixerSeg's neighborhood correlation enforcement: the logits are smoothed in training and in prediction, so
-that the gradient of a pixel reaches its neighborhood, and training with image labels finds more than the most telling
+ConvMixerSeg's neighborhood correlation enforcement: the logits are blurred in training and in prediction, so that the
+gradient of a pixel reaches its neighborhood, and training with image labels finds more than the most discriminative
 part of an object.
 """
 
@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from kerazoo.arguments import check_odd
 from kerazoo.heads._logits import PRIOR, check_prior, classify
 from kerazoo.layers import GaussianSmooth, Resize
-from kerazoo.types import Features, Level
+from kerazoo.types import Features, Head, Level
 
 
 @dataclass(frozen=True, kw_only=True)
-class Smooth:
-    """Score every pixel of the finest level, and smooth the logits at the resolution of the image.
+class Smooth(Head):
+    """Classify the finest level, and blur the logits at the resolution of the image.
 
     Args:
         sigma: Standard deviation of the Gaussian, in pixels of the image.
         size: Pixels per row and column of the kernel; None is the odd number next above 6 sigma. The original has 50,
             which is even and moves the maps by half a pixel to the upper left.
-        train_only: Whether only training smooths, and predictions keep their detail.
-        border: "renormalize", or "zeros" as in the original; see `kerazoo.layers.GaussianSmooth`.
+        train_only: Whether to blur in training only, so that predictions keep their detail.
+        border: "renormalize" divides by the weight of the kernel inside the image; "zeros", as in the original, pads.
         kernel_size: Odd size of the convolution.
-        prior: Share of foreground pixels that the untrained head predicts.
+        prior: Probability of foreground that the untrained head predicts.
 
     Call: `features`, decoded levels, fine to coarse; `num_classes`, channels of the logits.
     Returns: the logits as a level: stride 1 and `(B, H, W, num_classes)`, float32.

@@ -1,4 +1,4 @@
-"""Layers that own weights or read run-time shapes; a saved model needs kerazoo for these alone."""
+"""Custom Keras layers: all that a saved model needs kerazoo for."""
 
 from kerazoo.layers.adaptive_average_pool import AdaptiveAveragePool
 from kerazoo.layers.antialias_resize import AntialiasResize

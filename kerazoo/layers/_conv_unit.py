@@ -1,4 +1,4 @@
-"""The unit that pooling pyramids are made of."""
+"""Convolution, normalization and ReLU, for use inside other layers."""
 
 import keras
 
@@ -6,14 +6,14 @@ from kerazoo.layers.blocks import depthwise_initializer, norm_layer
 
 
 class ConvUnit(keras.layers.Layer):
-    """Convolution, normalization and ReLU inside a layer; parts wire `blocks.conv_norm_act` instead.
+    """Convolution, normalization and ReLU as one layer; functional parts use `blocks.conv_norm_act` instead.
 
     Args:
         filters: Channels of the output.
         kernel_size: Odd.
-        dilation: Rows of the input between two rows of the kernel.
-        separable: Whether a depthwise convolution and a 1x1 convolution take the place of the convolution.
-        norm_kind: One of `blocks.NORMS`; only without a norm the convolution has a bias.
+        dilation: Dilation rate.
+        separable: Whether the convolution is depthwise separable.
+        norm_kind: One of `blocks.NORMS`; the convolution has a bias only without normalization.
 
     Call: `inputs` `(B, H, W, C)`, floating point.
     Returns: `(B, H, W, filters)`, dtype of the layer.

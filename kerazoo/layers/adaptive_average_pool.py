@@ -1,7 +1,7 @@
-"""Average pooling to a given number of rows and columns, for any run-time size.
+"""Adaptive average pooling for sizes that are known at run time only.
 
-Keras's `AdaptiveAveragePooling2D` needs sizes that are known when the model is built. Here each axis is multiplied by a
-matrix of averages, which every backend and export format can do.
+Keras's `AdaptiveAveragePooling2D` needs sizes that are known when the model is built. Here each axis is multiplied by
+an averaging matrix, which every backend and export format can do.
 """
 
 import keras

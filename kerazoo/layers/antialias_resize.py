@@ -1,4 +1,4 @@
-"""Resizing that does not skip pixels when it shrinks, as images are resized before training."""
+"""Antialiased bilinear resizing, as images are resized before training."""
 
 import keras
 from keras import ops
@@ -8,10 +8,10 @@ from kerazoo.types import Tensor
 
 @keras.saving.register_keras_serializable("kerazoo")
 class AntialiasResize(keras.layers.Layer):
-    """Resize to a fixed size, bilinearly, over all pixels that a pixel of the result covers.
+    """Bilinear resizing to a fixed size, with antialiasing.
 
-    PIL's BILINEAR filter and `tf.image.resize(antialias=True)`: a triangle as wide as two pixels of the result, or of
-    the input where that is larger. Each axis is multiplied by a matrix of weights, which every backend and export
+    The triangle filter of PIL's BILINEAR and of `tf.image.resize(antialias=True)`: as wide as two pixels of the output,
+    or of the input where that is larger. Each axis is multiplied by a matrix of weights, which every backend and export
     format can do with run-time sizes. Computed in float32 whatever the precision policy.
 
     Args:
@@ -49,7 +49,7 @@ class AntialiasResize(keras.layers.Layer):
 
 
 def _triangles(size: int, n: int | Tensor) -> Tensor:
-    """`(size, n)` matrix of the share that each of `n` pixels has in each of `size`."""
+    """`(size, n)` matrix of the triangle filter: the weight of each of `n` input pixels in each output pixel."""
     scale = ops.cast(n, "float32") / size
     center = (ops.expand_dims(ops.arange(size, dtype="float32"), 1) + 0.5) * scale - 0.5
     distance = ops.abs(ops.expand_dims(ops.cast(ops.arange(n), "float32"), 0) - center)

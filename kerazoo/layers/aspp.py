@@ -1,4 +1,4 @@
-"""Atrous spatial pyramid pooling: windows of several widths, and the whole image, over one map.
+"""Atrous spatial pyramid pooling: parallel dilated convolutions, and image pooling.
 
 Chen et al., 2017, https://arxiv.org/abs/1706.05587, section 3.3.
 """
@@ -12,16 +12,16 @@ from kerazoo.layers.resize import Resize
 
 @keras.saving.register_keras_serializable("kerazoo")
 class ASPP(keras.layers.Layer):
-    """Concatenate a 1x1 convolution, a dilated 3x3 convolution per rate and the mean over the image; project all that.
+    """Concatenate a 1x1 convolution, a dilated 3x3 convolution per rate and image pooling, then project.
 
-    Every branch and the projection have batch norm and ReLU. The one of the mean needs at least two images per batch to
-    say anything in training, because it sees one pixel per image.
+    Every branch and the projection have batch norm and ReLU. Image pooling leaves one value per image and channel, so
+    that its batch norm needs at least two images per batch in training.
 
     Args:
         filters: Channels of each branch and of the result.
         rates: Dilation of each 3x3 convolution.
         separable: Whether the 3x3 convolutions are separable: depthwise, then 1x1.
-        dropout: Share of the result's values that training sets to zero.
+        dropout: Dropout rate after the projection.
 
     Call: `inputs` `(B, H, W, C)`, floating point.
     Returns: `(B, H, W, filters)`, dtype of the layer.
@@ -69,7 +69,7 @@ class ASPP(keras.layers.Layer):
     def call(self, inputs):
         maps = [branch(inputs) for branch in self.branches]
         mean = ops.mean(ops.cast(inputs, "float32"), axis=(1, 2), keepdims=True)
-        # Not a broadcast: TensorFlow's graph optimizer (2.21) takes the wrong size for it, as in ConvUnit.
+        # Not a broadcast: TensorFlow's graph optimizer (2.21) takes the wrong size for it.
         whole = self.resize(self.image(ops.cast(mean, inputs.dtype)), like=inputs)
         return self.drop(self.project(ops.concatenate([*maps, whole], axis=-1)))
 

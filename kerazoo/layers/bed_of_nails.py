@@ -3,14 +3,14 @@
 import keras
 from keras import ops
 
-from kerazoo.layers.max_unpool import grown_shape, interleave
+from kerazoo.layers.max_unpool import interleave, upsampled_shape
 
 
 @keras.saving.register_keras_serializable("kerazoo")
 class BedOfNails(keras.layers.Layer):
     """Put every value into the upper left corner of a window of zeros.
 
-    A convolution after it is a transposed convolution: its kernel says what each nail spreads.
+    Followed by a convolution, it is a transposed convolution.
 
     Args:
         factor: Rows and columns of the output per row and column of the input.
@@ -33,7 +33,7 @@ class BedOfNails(keras.layers.Layer):
         return interleave([inputs] + [zeros] * (self.factor**2 - 1))
 
     def compute_output_shape(self, inputs_shape):
-        return grown_shape(inputs_shape, self.factor)
+        return upsampled_shape(inputs_shape, self.factor)
 
     def get_config(self):
         return {**super().get_config(), "factor": self.factor}

@@ -1,4 +1,4 @@
-"""Initial kernels of transposed convolutions that upsample bilinearly.
+"""Initializer of transposed convolutions: bilinear upsampling.
 
 Long et al., 2015, https://arxiv.org/abs/1411.4038, section 3.3.
 """
@@ -10,7 +10,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("kerazoo")
 class BilinearKernel(keras.initializers.Initializer):
-    """Initial kernel of a `Conv2DTranspose` that upsamples every channel bilinearly and mixes none.
+    """Initializer of a `Conv2DTranspose` that upsamples every channel bilinearly and mixes none.
 
     With `strides=f` and a kernel of `2 * f - f % 2` rows the layer gives what `Resize(factor=f)` gives, apart from the
     outermost `f / 2` rows, where zeros lie beyond the border.
@@ -27,7 +27,7 @@ class BilinearKernel(keras.initializers.Initializer):
                 "BilinearKernel upsamples each channel on its own and so needs as many filters as channels, received "
                 f"{filters} filters for {channels} channels. Convolve to {filters} channels first."
             )
-        window = np.outer(_tent(rows), _tent(columns))
+        window = np.outer(_triangle(rows), _triangle(columns))
         kernel = window[:, :, None, None] * np.eye(filters)
         return ops.convert_to_tensor(kernel, dtype=dtype or "float32")
 
@@ -35,7 +35,7 @@ class BilinearKernel(keras.initializers.Initializer):
         return {}
 
 
-def _tent(size: int) -> np.ndarray:
+def _triangle(size: int) -> np.ndarray:
     """Weights that fall linearly from the center of `size` pixels."""
     factor = (size + 1) // 2
     center = factor - 1 if size % 2 else factor - 0.5

@@ -1,4 +1,4 @@
-"""Blocks of layers that several parts share. They own no weights of their own: plain functions."""
+"""Building blocks that several parts share, as functions of Keras layers."""
 
 import math
 from typing import Any
@@ -12,35 +12,33 @@ from kerazoo.layers.squeeze_excite import SqueezeExcite
 from kerazoo.types import Tensor
 
 BATCHNORM_MOMENTUM = 0.9
-"""Share of the moving statistics that a step keeps; PyTorch's default (momentum 0.1 there)."""
+"""Keras's convention for PyTorch's default, which is momentum 0.1 there."""
 
 BATCHNORM_EPSILON = 1e-5
 """PyTorch's default, which every converted checkpoint was trained with."""
 
 ATTENTIONS = ("se", "eca", "cbam", "scse")
-"""Names that `attend` knows."""
-
+"""Names of the attention modules of `attend`."""
 
 NORMS = ("batch", "group", "instance", None)
-"""Kinds of normalization that `norm` knows; None is none at all."""
+"""Kinds of normalization; None is none at all."""
 
 GROUPS = 32
-"""Groups of channels that "group" normalizes apart (Wu and He, 2018, https://arxiv.org/abs/1803.08494)."""
+"""Groups of group normalization (Wu and He, 2018, https://arxiv.org/abs/1803.08494)."""
 
 
 def norm(x: Tensor, *, kind: str = "batch", name: str) -> Tensor:
-    """Normalize `(B, H, W, C)` by `norm_layer`."""
+    """Normalize `(B, H, W, C)` by batch, group or instance norm."""
     return norm_layer(kind, channels=x.shape[-1], name=name)(x)
 
 
 def norm_layer(kind: str = "batch", *, channels: int, name: str, dtype: Any = None) -> layers.Layer:
-    """A normalization with the constants of PyTorch.
+    """A normalization layer with PyTorch's constants.
 
     Args:
-        kind: "batch" over the batch, "group" over the pixels and `1 / GROUPS` of the channels of each image, or
-            "instance" over the pixels of each image and channel. Where the channels do not fall into `GROUPS` equal
-            groups there are as many as divide both numbers.
-        channels: Of what is normalized.
+        kind: "batch", "group" or "instance". The number of groups is `GROUPS`, or its greatest common divisor with
+            `channels`.
+        channels: Of the input.
         name: Name of the layer.
         dtype: Precision policy of the layer, None for the global one.
     """
@@ -63,16 +61,16 @@ def conv(
     use_bias: bool = False,
     name: str,
 ) -> Tensor:
-    """Convolve with symmetric zero padding, so that row i of the output sees rows around `i * strides`.
+    """2D convolution with symmetric zero padding, as in PyTorch.
 
-    Keras's "same" pads unevenly when `strides > 1`, and then weights trained in PyTorch are shifted by a pixel.
+    Keras's "same" pads unevenly when `strides > 1`, which shifts weights trained in PyTorch by a pixel.
 
     Args:
         x: `(B, H, W, C)`.
         filters: Channels of the output.
         kernel_size: Odd.
-        strides: Rows of the input per row of the output.
-        dilation: Rows of the input between two rows of the kernel.
+        strides: Stride.
+        dilation: Dilation rate.
         padding: "same" for zeros, or "valid" for none: then `dilation * (kernel_size - 1)` rows are lost.
         use_bias: Whether to add a bias.
         name: Name of the convolution; the padding layer is called `<name>_pad`.
@@ -95,14 +93,14 @@ def conv(
 
 
 def depthwise_initializer(channels: int) -> initializers.Initializer:
-    """He's for a depthwise kernel, which reads one channel; Keras takes the number of channels for its fan-in too."""
+    """He initializer with the fan-in of a depthwise kernel, of one channel; Keras counts all channels."""
     return initializers.VarianceScaling(2.0 * channels, mode="fan_in")
 
 
 def separable_conv(
     x: Tensor, filters: int, kernel_size: int = 3, *, dilation: int = 1, use_bias: bool = False, name: str
 ) -> Tensor:
-    """Depthwise convolution, then a 1x1 convolution, the bias only in the second; `(B, H, W, C)` to `filters`."""
+    """Depthwise separable convolution, `(B, H, W, C)` to `(B, H, W, filters)`; only the 1x1 one has a bias."""
     x = layers.DepthwiseConv2D(
         kernel_size,
         padding="same",
@@ -125,7 +123,7 @@ def conv_norm_act(
     norm_kind: str | None = "batch",
     name: str,
 ) -> Tensor:
-    """Convolution, normalization, ReLU; `(B, H, W, C)` to `(B, H, W, filters)`. Only without a norm there is a bias."""
+    """Convolution, normalization, ReLU; `(B, H, W, C)` to `(B, H, W, filters)`. A bias only without normalization."""
     use_bias = norm_kind is None
     if separable:
         x = separable_conv(x, filters, kernel_size, dilation=dilation, use_bias=use_bias, name=name)
@@ -137,12 +135,12 @@ def conv_norm_act(
 
 
 def attend(x: Tensor, attention: str | None, *, reduction: int = 16, min_channels: int = 4, name: str) -> Tensor:
-    """Apply an attention by name, or nothing when it is None.
+    """Apply an attention module by name, or nothing when it is None.
 
     Args:
         x: `(B, H, W, C)`.
         attention: "se", "eca", "cbam", "scse" or None.
-        reduction: Channels per channel of the bottleneck; "eca" has none.
+        reduction: Ratio of the channels to those of the bottleneck; "eca" has none.
         min_channels: Least width of the bottleneck.
         name: Name of the layer.
 

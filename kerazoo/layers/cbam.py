@@ -1,6 +1,6 @@
 """Convolutional block attention module. Woo et al., 2018, https://arxiv.org/abs/1807.06521.
 
-As the paper's equations have it. The authors' code adds a batch norm before the spatial gate's sigmoid, and biases.
+Follows the paper's equations. The authors' code adds a batch norm before the spatial gate's sigmoid, and biases.
 """
 
 import keras
@@ -9,13 +9,13 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("kerazoo")
 class CBAM(keras.layers.Layer):
-    """Scale each channel, and then each pixel, by gates that see means and maxima.
+    """Channel attention, then spatial attention, each from average and max pooling.
 
-    `y = x * sigmoid(mlp(mean(x)) + mlp(max(x)))` over the pixels, with one perceptron for both; then
+    `y = x * sigmoid(mlp(mean(x)) + mlp(max(x)))` over the pixels, with a shared MLP; then
     `y * sigmoid(conv([mean(y), max(y)]))` over the channels. Means are taken in float32 whatever the precision policy.
 
     Args:
-        reduction: Channels per channel of the perceptron's hidden layer.
+        reduction: Ratio of the channels to those of the MLP's hidden layer.
         kernel_size: Odd size of the convolution over the pixels.
         min_channels: Least width of the hidden layer, for narrow maps.
 

@@ -1,4 +1,4 @@
-"""Cropping to the size of another tensor: what undoes the padding of the input."""
+"""Cropping to the size of another tensor, to undo padding."""
 
 import keras
 from keras import ops

@@ -1,4 +1,4 @@
-"""Deformable convolution, version 2: every point of the kernel is moved, and weighed, at every place of the map.
+"""Deformable convolution, version 2: predicted offsets and modulation of the kernel's sampling points.
 
 Dai et al., 2017, https://arxiv.org/abs/1703.06211; modulation by Zhu et al., 2019, https://arxiv.org/abs/1811.11168:
 y(p) = bias + sum_k w_k m_k(p) x(p + p_k + o_k(p)), where p_k are the points of the kernel, o_k(p) their offsets and
@@ -16,27 +16,26 @@ from kerazoo.types import Tensor
 
 @keras.saving.register_keras_serializable("kerazoo")
 class DeformableConv2D(keras.layers.Layer):
-    """Convolve at points that other layers predict.
+    """Convolution whose sampling points are shifted by predicted offsets and scaled by a predicted modulation.
 
-    Positions are computed in float32 whatever the precision policy: in float16 the pixels of a large map have no
-    positions of their own.
+    Positions are computed in float32 whatever the precision policy: float16 cannot address the pixels of a large map.
 
     Args:
         filters: Channels of the output.
         kernel_size: Odd number of rows and columns of the kernel, or both.
-        strides: Rows of the input per row of the output.
-        dilation_rate: Rows of the input between two rows of the kernel.
-        groups: The filters fall into so many groups, each of which reads its share of the channels only.
-        offset_groups: The channels of the input fall into so many groups, each with offsets and modulation of its own.
+        strides: Stride.
+        dilation_rate: Dilation rate.
+        groups: Groups of a grouped convolution.
+        offset_groups: Groups of input channels that have offsets and modulation of their own.
         use_bias: Whether to add a bias.
         kernel_initializer: Of the kernel, `(rows, columns, C / groups, filters)`.
 
     Call:
         `inputs` `(B, H, W, C)`, floating point;
         `offsets` `(B, ceil(H / strides), ceil(W / strides), offset_groups * k * 2)`, k the points of the kernel: for
-            each offset group and each point, row by row, how many pixels of the input it moves down and right;
-        `modulation` `(B, ceil(H / strides), ceil(W / strides), offset_groups * k)`: what the value at each point is
-            multiplied by, commonly in [0, 1]; None for 1 (version 1).
+            each offset group and each point, in reading order, the shift down and right in pixels of the input;
+        `modulation` `(B, ceil(H / strides), ceil(W / strides), offset_groups * k)`: factor of the value at each point,
+            commonly in [0, 1]; None for 1 (version 1).
     Returns: `(B, ceil(H / strides), ceil(W / strides), filters)`, dtype of the layer.
 
     Raises:
@@ -57,7 +56,7 @@ class DeformableConv2D(keras.layers.Layer):
         kernel_initializer: str | keras.initializers.Initializer = "he_normal",
         **kwargs,
     ):
-        super().__init__(autocast=False, **kwargs)  # offsets keep the precision they come in
+        super().__init__(autocast=False, **kwargs)  # offsets keep their precision
         sizes = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
         if len(sizes) != 2 or any(size < 1 or size % 2 == 0 for size in sizes):
             raise ValueError(f"`kernel_size` must be odd, as an even kernel has no center; received {kernel_size}.")
@@ -108,8 +107,8 @@ class DeformableConv2D(keras.layers.Layer):
         corners, weights = self._corners(ops.shape(x), offsets)
         if modulation is not None:
             weights = [weight * self._by_point(modulation, 1)[..., 0] for weight in weights]
-        # A ring of zeros around the map is what the points outside of it read. One row of `pixels` is the channels of
-        # one offset group at one place, so that all points of all groups are a plain lookup of rows.
+        # Points outside of the map read the zeros that it is padded with. A row of `pixels` holds the channels of one
+        # offset group at one pixel, so that sampling is a lookup of rows.
         pixels = ops.reshape(ops.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]), (-1, channels // self.offset_groups))
         values = None
         for corner, weight in zip(corners, weights, strict=True):
@@ -124,7 +123,7 @@ class DeformableConv2D(keras.layers.Layer):
         return ops.transpose(ops.reshape(ops.cast(maps, "float32"), shape), (0, 1, 2, 4, 3, 5))
 
     def _corners(self, shape, offsets: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """The four pixels around every point: their rows in the ringed map, and their weights.
+        """The four pixels around every sampling point: their rows in `pixels`, and their bilinear weights.
 
         Returns: four index tensors, int32, and four weights, float32, each `(B, H', W', k, offset_groups)`.
         """
@@ -149,17 +148,17 @@ class DeformableConv2D(keras.layers.Layer):
         return corners, weights
 
     def _grid(self, size, axis: int) -> Tensor:
-        """Where the points are before they are moved, in the ringed map: rows (axis 0) or columns (axis 1), float32."""
-        places = ops.cast(ops.arange(size), "float32") * self.strides + 1.0
+        """Sampling points without offsets, in the padded map: rows (axis 0) or columns (axis 1), float32."""
+        centers = ops.cast(ops.arange(size), "float32") * self.strides + 1.0
         reach = self.kernel_size[axis] // 2
         points = ops.arange(-reach, reach + 1, dtype="float32") * self.dilation_rate
         other = self.kernel_size[1 - axis]
         points = ops.repeat(points, other) if axis == 0 else ops.tile(points, [other])
-        places = ops.reshape(places, (-1, 1, 1, 1) if axis == 0 else (-1, 1, 1))
-        return places + ops.expand_dims(points, -1)
+        centers = ops.reshape(centers, (-1, 1, 1, 1) if axis == 0 else (-1, 1, 1))
+        return centers + ops.expand_dims(points, -1)
 
     def _convolve(self, values: Tensor, channels: int) -> Tensor:
-        """Values at the points `(B, H', W', k, offset_groups, C / offset_groups)` times the kernel, one row a place."""
+        """Sampled values `(B, H', W', k, offset_groups, C / offset_groups)` times the kernel, one row per pixel."""
         kernel = ops.cast(self.kernel, values.dtype)
         points = math.prod(self.kernel_size)
         if self.groups == 1:

@@ -9,21 +9,21 @@ LEAST_KERNEL = 3
 
 
 def eca_kernel_size(channels: int, *, gamma: float = 2.0, offset: float = 1.0) -> int:
-    """Odd number of neighboring channels that decide on one: `(log2(channels) + offset) / gamma`, at least 3."""
+    """Odd kernel size of the convolution over the channels: `(log2(channels) + offset) / gamma`, at least 3."""
     size = int(abs(math.log2(channels) + offset) / gamma)
     return max(LEAST_KERNEL, size if size % 2 else size + 1)
 
 
 @keras.saving.register_keras_serializable("kerazoo")
 class ECA(keras.layers.Layer):
-    """Scale each channel by a gate computed from the means of its neighbors: `x * sigmoid(conv1d(mean(x)))`.
+    """Channel attention by a convolution over the channels: `x * sigmoid(conv1d(mean(x)))`.
 
-    A handful of weights in all, where squeeze-and-excitation has two dense layers: nothing is squeezed. The mean over
-    the pixels is taken in float32 whatever the precision policy.
+    A handful of weights and no bottleneck, where squeeze-and-excitation has two dense layers. The mean over the pixels
+    is taken in float32 whatever the precision policy.
 
     Args:
-        kernel_size: Odd number of channels that the convolution over the channels sees; None takes the paper's choice,
-            see `eca_kernel_size`.
+        kernel_size: Odd size of the convolution over the channels; None takes the paper's choice, which grows with the
+            logarithm of the channels.
 
     Call: `inputs` `(B, H, W, C)`, floating point.
     Returns: the same shape, dtype of the layer.

@@ -1,4 +1,4 @@
-"""Fast normalized fusion: a mean of maps whose weights are learned.
+"""Fast normalized fusion: a weighted mean of maps with learned weights.
 
 Tan et al., 2020, https://arxiv.org/abs/1911.09070, section 3.3: sum_i relu(w_i) / (epsilon + sum_j relu(w_j)) x_i.
 """
@@ -9,12 +9,12 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("kerazoo")
 class FastNormalizedFusion(keras.layers.Layer):
-    """Add maps of one shape, each with a share that is learned. At first all have the same share.
+    """Weighted mean of maps of one shape, with one learned weight per map, 1 at first.
 
-    The shares are computed in float32 whatever the precision policy.
+    The weights are normalized in float32 whatever the precision policy.
 
     Args:
-        epsilon: Keeps the shares finite when all weights are negative; then every share is 0.
+        epsilon: Keeps the normalized weights finite when all weights are negative; then all are 0.
 
     Call: `inputs`, a list of two or more maps `(B, H, W, C)`, floating point.
     Returns: `(B, H, W, C)`, dtype of the layer.
@@ -42,10 +42,10 @@ class FastNormalizedFusion(keras.layers.Layer):
 
     def call(self, inputs):
         weights = ops.relu(ops.convert_to_tensor(self.edge_weights))
-        shares = ops.cast(weights / (self.epsilon + ops.sum(weights)), inputs[0].dtype)
-        fused = inputs[0] * shares[0]
+        weights = ops.cast(weights / (self.epsilon + ops.sum(weights)), inputs[0].dtype)
+        fused = inputs[0] * weights[0]
         for position, x in enumerate(inputs[1:], start=1):
-            fused = fused + x * shares[position]
+            fused = fused + x * weights[position]
         return fused
 
     def compute_output_shape(self, inputs_shape):

@@ -1,7 +1,6 @@
-"""Gaussian smoothing of maps: every pixel becomes the weighted mean of its neighborhood, without a weight to train.
+"""Gaussian blur of maps, without trainable weights.
 
-Two passes, along the rows and along the columns, in place of one with a square kernel: size + size multiplications per
-pixel, and not size × size.
+Separable: two passes, along the rows and along the columns, of size + size multiplications per pixel and not size².
 """
 
 import keras
@@ -15,16 +14,15 @@ BORDERS = ("renormalize", "zeros")
 class GaussianSmooth(keras.layers.Layer):
     """Convolve each channel with a fixed Gaussian kernel of sum 1.
 
-    An odd `size` is centered on the pixel. An even one cannot be: its center lies half a pixel further right and down,
-    so that maps move by half a pixel to the upper left.
+    An even `size` has no center pixel: it shifts maps by half a pixel to the upper left.
 
     Args:
         sigma: Standard deviation in pixels, above 0.
         size: Pixels per row and column of the kernel; None takes the odd number next above 6 sigma, which leaves out
             0.3 % of the weight.
-        border: What is beyond the border: "renormalize" leaves it out, so that a constant map stays constant; "zeros"
-            counts it as 0, as a convolution with padding does, and pulls logits there towards 0.
-        train_only: Whether only training smooths, and predictions keep their detail.
+        border: "renormalize" divides by the weight of the kernel inside the map, so that a constant map stays constant;
+            "zeros" pads with zeros, which pulls logits at the border towards 0.
+        train_only: Whether the layer is the identity outside of training, so that predictions keep their detail.
 
     Call: `inputs` `(B, H, W, C)`, floating point; `training`.
     Returns: the same shape, dtype of the layer.
@@ -65,7 +63,7 @@ class GaussianSmooth(keras.layers.Layer):
         return smooth / self._pass(self._pass(inside, axis=1), axis=2)
 
     def _pass(self, x, *, axis: int):
-        """Convolve along one axis, every channel for itself."""
+        """Depthwise convolution along one axis."""
         kernel = ops.convert_to_tensor(gaussian(self.sigma, self.size), dtype=x.dtype)
         shape, pads = [1, 1, 1, 1], [[0, 0] for _ in range(4)]
         shape[axis - 1], pads[axis] = self.size, [(self.size - 1) // 2, self.size // 2]

@@ -1,4 +1,4 @@
-"""Log-sum-exp pooling: a smooth maximum of a map.
+"""Global log-sum-exp pooling, a smooth maximum.
 
 Pinheiro and Collobert, 2015, https://arxiv.org/abs/1411.6228, section 3.2.
 """

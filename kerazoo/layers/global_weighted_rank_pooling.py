@@ -1,4 +1,4 @@
-"""Global weighted rank pooling: between the maximum of a map and its mean.
+"""Global weighted rank pooling, between max and average pooling.
 
 Kolesnikov and Lampert, 2016, https://arxiv.org/abs/1603.06098, section 3.3.
 """

@@ -1,4 +1,4 @@
-"""Max pooling that halves a map of any size, and never to nothing."""
+"""2x2 max pooling that leaves at least one row and column."""
 
 import keras
 from keras import ops
@@ -6,7 +6,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("kerazoo")
 class HalveMax(keras.layers.Layer):
-    """Greatest value of every 2x2 window. A last odd row or column is left out, as in PyTorch, but for the only one.
+    """2x2 max pooling that drops a last odd row or column, as PyTorch does, but keeps a single one.
 
     Call: `inputs` `(B, H, W, C)`, floating point.
     Returns: `(B, max(1, H // 2), max(1, W // 2), C)`, dtype of the layer.

@@ -1,27 +1,27 @@
-"""Empty masks for images that a classifier rejects."""
+"""Two-stage gate: empty masks for images that a classifier rejects."""
 
 import keras
 from keras import ops
 
 EMPTY_LOGIT = 30.0
-"""Logit that stands for certainty: its probability is 1 - 1e-13, below any threshold that leaves something to find."""
+"""Logit of a certain background: its probability is 1 - 1e-13."""
 
 
 @keras.saving.register_keras_serializable("kerazoo")
 class ImageGate(keras.layers.Layer):
-    """Let the mask of an image pass if a classifier finds foreground in it, else call every pixel background.
+    """Pass the mask logits of images that a classifier accepts, and set all others to background.
 
-    An image whose label is not a number passes: it is for the mask to show that something is wrong.
+    An image whose label is NaN passes, so that the fault stays visible in the mask.
 
     Args:
         image_threshold: An image whose probability of foreground is not above it is rejected.
-        exclusive: False: each class of the image has a probability of its own (sigmoid), and that of foreground is the
-            largest of a foreground class. True: the classes of the image exclude each other (softmax), and the
-            probability of foreground is what class 0 leaves.
+        exclusive: False: the label is multi-label (sigmoid), and the probability of foreground is the largest of a
+            foreground class. True: the classes of the image exclude each other (softmax), and the probability of
+            foreground is one minus that of class 0.
 
     Call: `logits` `(B, H, W, C)` of the mask, C = 1 of a sigmoid, else of a softmax with class 0 the background;
         `label` `(B, K)` logits, K = 1 for foreground, else class 0 for an empty image.
-    Returns: the logits of the mask, and of each class's own probability `(B, K)`, both in the dtype of the layer.
+    Returns: the gated logits of the mask, and sigmoid logits of the label `(B, K)`, both in the dtype of the layer.
 
     Raises:
         ValueError: `image_threshold` is not in [0, 1], or there is only one class and it is `exclusive`.

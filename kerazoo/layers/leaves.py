@@ -1,4 +1,4 @@
-"""The layers inside a layer or model."""
+"""Leaf layers of a layer or model."""
 
 from collections.abc import Iterator
 
@@ -6,14 +6,14 @@ import keras
 
 
 def leaf_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
-    """Layers that have no layers inside, each once: of a model, or of a layer that keeps layers as attributes."""
-    seen = set()
+    """Layers without sublayers, each once: of a model, or of a layer that keeps layers as attributes."""
+    visited = set()
     pending = [layer]
     while pending:
         candidate = pending.pop()
-        if id(candidate) in seen:
+        if id(candidate) in visited:
             continue
-        seen.add(id(candidate))
+        visited.add(id(candidate))
         children = list(_children(candidate))
         pending.extend(children)
         if not children:

@@ -1,4 +1,4 @@
-"""Max pooling that remembers where each maximum was: the switches of SegNet and DeconvNet.
+"""Max pooling with indices: the switches of SegNet and DeconvNet.
 
 Zeiler and Fergus, 2014, https://arxiv.org/abs/1311.2901. Switches count inside their window (0 to size² − 1) and not
 over the map, so they are exact for every size of image and need no wide integers.
@@ -10,7 +10,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("kerazoo")
 class MaxPoolWithIndices(keras.layers.Layer):
-    """Pool over windows that do not overlap, and tell which element of its window each maximum is.
+    """Max pooling over windows that do not overlap, and the position of each maximum inside its window.
 
     Windows at the lower and right border that the map does not fill have fewer elements. The first of equal maxima in
     reading order wins, and it alone gets the gradient; nan is larger than every number.

@@ -1,4 +1,4 @@
-"""Max unpooling: put every value back where its maximum came from, and zeros around it.
+"""Max unpooling: every value goes back to where the maximum was, all else is zero.
 
 Noh et al., 2015, https://arxiv.org/abs/1505.04366; Badrinarayanan et al., 2017, https://arxiv.org/abs/1511.00561.
 """
@@ -13,7 +13,7 @@ from kerazoo.types import Tensor
 
 @keras.saving.register_keras_serializable("kerazoo")
 class MaxUnpool(keras.layers.Layer):
-    """Undo `MaxPoolWithIndices` up to the values that did not win.
+    """Partial inverse of `MaxPoolWithIndices`: maxima return to their positions, other values are zero.
 
     Args:
         pool_size: Rows and columns of a window, as the pooling had.
@@ -46,14 +46,14 @@ class MaxUnpool(keras.layers.Layer):
         return interleave([ops.where(ops.equal(switches, position), inputs, zeros) for position in positions])
 
     def compute_output_shape(self, inputs_shape, switches_shape=None):
-        return grown_shape(inputs_shape, self.pool_size)
+        return upsampled_shape(inputs_shape, self.pool_size)
 
     def get_config(self):
         return {**super().get_config(), "pool_size": self.pool_size}
 
 
 def interleave(parts: Sequence[Tensor]) -> Tensor:
-    """Make one window of every pixel: the i-th of its elements, in reading order, comes from the i-th map.
+    """Depth to space: the i-th pixel of each window, in reading order, comes from the i-th map.
 
     Args:
         parts: `size * size` maps `(B, H, W, C)`.
@@ -69,7 +69,7 @@ def interleave(parts: Sequence[Tensor]) -> Tensor:
     return ops.reshape(ops.stack(rows, axis=2), (-1, height * size, width * size, channels))
 
 
-def grown_shape(shape: tuple[int | None, ...], factor: int) -> tuple[int | None, ...]:
-    """Shape of a map after its rows and columns have become `factor` times as many; None stays None."""
+def upsampled_shape(shape: tuple[int | None, ...], factor: int) -> tuple[int | None, ...]:
+    """Shape of a map after upsampling by `factor`; None stays None."""
     height, width = (None if n is None else n * factor for n in shape[1:3])
     return shape[0], height, width, shape[3]

@@ -1,4 +1,4 @@
-"""Padding by mirroring, as far as one likes: the context that valid convolutions use up.
+"""Reflection padding of any width: the context that valid convolutions consume.
 
 Ronneberger et al., 2015, https://arxiv.org/abs/1505.04597, figure 2 (the overlap-tile strategy).
 """
@@ -9,14 +9,13 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("kerazoo")
 class MirrorPad(keras.layers.Layer):
-    """Continue images beyond their borders by reflections at their outermost pixels, back and forth where need be.
+    """Pad images by reflection at their outermost pixels, repeatedly where the margin is wider than the image.
 
     Args:
         margin: Rows and columns to add on each side.
-        multiple: What height and width become a multiple of before the margin is added, by more rows below and columns
-            to the right.
-        mirrored: Rows and columns on each side of the input that are mirrored already; the reflections go on from
-            there, as if all had been added at once.
+        multiple: Before the margin is added, images are padded below and to the right to a multiple of this.
+        mirrored: Rows and columns on each side of the input that are reflections already; padding continues them as if
+            all had been added at once.
 
     Call: `inputs` `(B, H, W, C)`.
     Returns: `(B, margin + H' + margin, margin + W' + margin, C)`, H' and W' the next multiples; dtype of the layer.
@@ -38,22 +37,22 @@ class MirrorPad(keras.layers.Layer):
 
     def call(self, inputs):
         height, width = ops.shape(inputs)[1:3]
-        return ops.take(ops.take(inputs, self._sources(height), axis=1), self._sources(width), axis=2)
+        return ops.take(ops.take(inputs, self._indices(height), axis=1), self._indices(width), axis=2)
 
-    def _sources(self, size):
+    def _indices(self, size):
         """Row of the input for each row of the output."""
-        swing = size - 2 * self.mirrored - 1  # from the first row of the image to its last
-        period = ops.maximum(2 * swing, 1)
-        rows = ops.arange(self._grown(size), dtype="int32") - (self.margin + self.mirrored)
+        last = size - 2 * self.mirrored - 1  # row of the image without its reflections
+        period = ops.maximum(2 * last, 1)
+        rows = ops.arange(self._padded(size), dtype="int32") - (self.margin + self.mirrored)
         rows = (rows + (self.margin + self.mirrored) * period) % period  # not negative: ONNX converters truncate
         return self.mirrored + ops.minimum(rows, period - rows)
 
-    def _grown(self, size):
+    def _padded(self, size):
         return size + (self.multiple - size % self.multiple) % self.multiple + 2 * self.margin
 
     def compute_output_shape(self, inputs_shape):
-        grown = [None if n is None else self._grown(n) for n in inputs_shape[1:3]]
-        return (inputs_shape[0], *grown, inputs_shape[3])
+        padded = [None if n is None else self._padded(n) for n in inputs_shape[1:3]]
+        return (inputs_shape[0], *padded, inputs_shape[3])
 
     def get_config(self):
         own = {"margin": self.margin, "multiple": self.multiple, "mirrored": self.mirrored}

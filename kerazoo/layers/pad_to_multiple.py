@@ -1,4 +1,4 @@
-"""Padding of images to a multiple of the encoder's stride, for any run-time size."""
+"""Zero padding of images to a multiple of a stride, for sizes that are known at run time only."""
 
 import keras
 from keras import ops

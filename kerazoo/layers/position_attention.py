@@ -1,4 +1,4 @@
-"""Attention of every position of a map to every other one. Fu et al., 2019, https://arxiv.org/abs/1809.02983."""
+"""Position attention: self-attention over the pixels of a map. Fu et al., 2019, https://arxiv.org/abs/1809.02983."""
 
 import keras
 from keras import ops
@@ -8,12 +8,12 @@ NORMALIZATIONS = ("row", "joint")
 
 @keras.saving.register_keras_serializable("kerazoo")
 class PositionAttention(keras.layers.Layer):
-    """Mean of the values at all positions, weighted by `softmax(query · key)`. Computed in float32 whatever the policy.
+    """`softmax(query · key) value` over all positions, computed in float32 whatever the precision policy.
 
     Memory grows with the square of the number of positions: for the coarsest levels of an encoder.
 
     Args:
-        normalize: "row": the weights of each position's mean sum to 1. "joint": the weights of all means together do,
+        normalize: "row": the attention weights of each position sum to 1. "joint": those of all positions together do,
             and the result, positions by channels, is read as channels by positions, as the weights of smp's MAnet
             expect.
 
@@ -44,9 +44,9 @@ class PositionAttention(keras.layers.Layer):
             ops.cast(ops.reshape(x, (-1, height * width, x.shape[-1])), "float32") for x in (query, key, value)
         )
         scores = ops.matmul(query, ops.transpose(key, (0, 2, 1)))
-        over = (2,) if self.normalize == "row" else (1, 2)
-        weights = ops.exp(scores - ops.max(scores, axis=over, keepdims=True))  # ops.softmax warns of a single position
-        weights = weights / ops.sum(weights, axis=over, keepdims=True)
+        axes = (2,) if self.normalize == "row" else (1, 2)
+        weights = ops.exp(scores - ops.max(scores, axis=axes, keepdims=True))  # ops.softmax warns of a single position
+        weights = weights / ops.sum(weights, axis=axes, keepdims=True)
         context = ops.matmul(weights, value_)
         if self.normalize == "row":
             context = ops.reshape(context, (-1, height, width, channels))

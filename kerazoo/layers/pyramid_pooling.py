@@ -1,4 +1,4 @@
-"""Pyramid pooling: what larger and larger regions hold, beside what each pixel holds.
+"""Pyramid pooling module: a map beside its averages over regions of several sizes.
 
 Zhao et al., 2017, https://arxiv.org/abs/1612.01105, section 3.2.
 """
@@ -14,18 +14,19 @@ from kerazoo.layers.resize import Resize
 
 @keras.saving.register_keras_serializable("kerazoo")
 class PyramidPooling(keras.layers.Layer):
-    """Average pool to several sizes, project each by a 1x1 convolution, resize all to the map and concatenate.
+    """Average pool to several sizes, project each by a 1x1 convolution, upsample all and concatenate with the input.
 
-    A batch norm over one pixel per image needs at least two images per batch to say anything in training.
+    The map of size 1 has one value per image and channel, so that its batch norm needs at least two images per batch in
+    training.
 
     Args:
         sizes: Rows and columns of each pooled map.
-        filters: Channels of each projection; None shares those of the input out, `C // len(sizes)` each.
+        filters: Channels of each projection; None is `C // len(sizes)`.
         inputs_first: Whether the input comes before the pooled maps in the result, or after them.
         norm: Normalization after each projection: "batch", "group", "instance", or None for a bias instead.
         normalize_global: Whether the projection of the map of size 1 has that norm too, as in the paper; smp's PSPNet
             gives it a bias instead.
-        align_corners: Whether corner pixels coincide in resizing.
+        align_corners: Whether corner pixels coincide in upsampling.
 
     Call: `inputs` `(B, H, W, C)`, floating point.
     Returns: `(B, H, W, C + len(sizes) * filters)`, dtype of the layer.

@@ -2,9 +2,9 @@
 
 Keras's `UpSampling2D` and `ops.image.resize` compare the size in Python and so fail in a `tf.function` whose sizes are
 unknown. On the TensorFlow backend this layer calls the resizing kernels directly; elsewhere sizes are always known.
-What XLA makes of TensorFlow's bilinear kernel is wrong for some sizes (4 to 12 rows, 16 to 48, 5 to 9): it computes the
-row below a position and the weight of that row apart, and where the position is a whole number they can round to
-different sides. Under XLA, and where Keras has no kernel, both come out of one matrix.
+XLA compiles TensorFlow's bilinear kernel wrongly for some sizes (4 to 12 rows, 16 to 48, 5 to 9): it computes the lower
+row of a position and that row's weight separately, and where the position is a whole number they can be rounded to
+different sides. Under XLA, and where Keras has no kernel, resizing is a multiplication by one matrix per axis.
 """
 
 from typing import Any
@@ -69,9 +69,9 @@ class Resize(keras.layers.Layer):
         tensorflow = keras.backend.backend() == "tensorflow"
         no_kernel = _under_xla() if tensorflow else self.align_corners
         if no_kernel and self.interpolation == "bilinear":
-            return _multiply(inputs, height, width, align_corners=self.align_corners)
+            return _resize_by_matrices(inputs, height, width, align_corners=self.align_corners)
         if tensorflow:
-            return self._resize_tensorflow(inputs, height, width)
+            return self._resize_by_tensorflow(inputs, height, width)
         return ops.image.resize(inputs, (height, width), interpolation=self.interpolation)
 
     def _target(self, shape, like_shape) -> tuple[Any, Any]:
@@ -81,10 +81,10 @@ class Resize(keras.layers.Layer):
             return self.size
         if self.factor is None:
             raise ValueError(f"Layer {self.name!r}: give `factor`, `size`, or call it with `like=`.")
-        height, width = (None if n is None else _times(n, self.factor) for n in shape[1:3])
+        height, width = (None if n is None else _scaled(n, self.factor) for n in shape[1:3])
         return height, width
 
-    def _resize_tensorflow(self, inputs, height, width):
+    def _resize_by_tensorflow(self, inputs, height, width):
         import tensorflow as tf
 
         size = tf.stack([tf.cast(height, tf.int32), tf.cast(width, tf.int32)])
@@ -120,8 +120,8 @@ def _under_xla() -> bool:
     return tf.__internal__.get_enclosing_xla_context() is not None  # exported for libraries such as Keras
 
 
-def _times(size: Any, factor: float) -> Any:
-    """A size that is known or a tensor, times the factor."""
+def _scaled(size: Any, factor: float) -> Any:
+    """A size, static or a tensor, times the factor."""
     if factor == int(factor):
         return size * int(factor)
     if isinstance(size, int):
@@ -129,7 +129,7 @@ def _times(size: Any, factor: float) -> Any:
     return ops.maximum(1, ops.cast(ops.round(ops.cast(size, "float32") * factor), "int32"))
 
 
-def _multiply(x: Tensor, height: Any, width: Any, *, align_corners: bool) -> Tensor:
+def _resize_by_matrices(x: Tensor, height: Any, width: Any, *, align_corners: bool) -> Tensor:
     """Bilinear resizing of `(B, h, w, C)` by a matrix per axis."""
     rows, columns = ops.shape(x)[1:3]
     x = ops.einsum("Ww,bhwc->bhWc", _weights(columns, width, align_corners, x.dtype), x)
@@ -137,7 +137,7 @@ def _multiply(x: Tensor, height: Any, width: Any, *, align_corners: bool) -> Ten
 
 
 def _weights(n: Any, size: Any, align_corners: bool, dtype: str) -> Tensor:
-    """`(size, n)`: what each of `n` rows contributes to each of `size` rows."""
+    """`(size, n)` bilinear weights of each of `n` input rows in each output row."""
     source, target = ops.cast(n, "float32"), ops.cast(size, "float32")
     rows = ops.cast(ops.arange(size), "float32")
     if align_corners:

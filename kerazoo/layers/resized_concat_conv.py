@@ -1,4 +1,4 @@
-"""A 1x1 convolution over the concatenation of maps of several sizes, which never makes that concatenation."""
+"""A 1x1 convolution of upsampled and concatenated maps, computed without the concatenation."""
 
 import keras
 from keras import ops
@@ -10,9 +10,9 @@ from kerazoo.layers.resize import Resize
 class ResizedConcatConv(keras.layers.Layer):
     """Resize maps bilinearly to the size of the last one, concatenate them, convolve by a 1x1 kernel without bias.
 
-    Computed as the sum over the maps of `resize(map * slice of the kernel)`, which is the same: a 1x1 convolution
-    commutes with resizing, and on a coarse map it costs a fraction. For four levels whose strides double that is a
-    third of the multiplications, and a quarter of the memory.
+    Computed as the sum over the maps of `resize(conv(map, slice of the kernel))`, which is the same: a 1x1 convolution
+    commutes with resizing and is cheaper on a coarse map. For four levels whose strides double that is a third of the
+    multiplications, and a quarter of the memory.
 
     Args:
         filters: Channels of the result.

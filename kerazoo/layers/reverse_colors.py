@@ -1,4 +1,4 @@
-"""Blue-green-red order, which networks converted from Caffe expect."""
+"""RGB to BGR, the channel order of networks converted from Caffe."""
 
 import keras
 from keras import ops
@@ -6,7 +6,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("kerazoo")
 class ReverseColors(keras.layers.Layer):
-    """Turn red, green, blue into blue, green, red: each three channels in reverse, channels left over as they are.
+    """RGB to BGR: every three channels in reverse order; channels left over stay as they are.
 
     Call: `inputs` `(B, H, W, C)`.
     Returns: the same shape, dtype of the layer.

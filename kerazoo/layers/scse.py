@@ -8,10 +8,10 @@ from kerazoo.layers.squeeze_excite import SqueezeExcite
 
 @keras.saving.register_keras_serializable("kerazoo")
 class SCSE(keras.layers.Layer):
-    """Scale by a gate per channel and by a gate per pixel, and add both: `x * channel(x) + x * sigmoid(w · x + b)`.
+    """Sum of channel attention and spatial attention: `x * channel(x) + x * sigmoid(w · x + b)`.
 
     Args:
-        reduction: Channels per channel of the channel gate's bottleneck.
+        reduction: Ratio of the channels to those of the channel gate's bottleneck.
         min_channels: Least width of that bottleneck, for narrow maps; smp's has 1.
 
     Call: `inputs` `(B, H, W, C)`, floating point.

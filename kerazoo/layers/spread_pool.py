@@ -1,4 +1,6 @@
-"""Pooling with stride 1 whose window has gaps: what a strided pooling becomes in a dilated encoder."""
+"""Dilated pooling of stride 1: what a strided pooling becomes in a dilated encoder."""
+
+import functools
 
 import keras
 from keras import ops
@@ -8,7 +10,7 @@ POOLS = ("max", "average")
 
 @keras.saving.register_keras_serializable("kerazoo")
 class SpreadPool(keras.layers.Layer):
-    """Pool over `x[i], x[i + dilation], …, x[i + (size - 1) * dilation]` along height and width.
+    """Dilated max or average pooling over `x[i], x[i + dilation], …, x[i + (size - 1) * dilation]`, along both axes.
 
     At every `2 * dilation`-th position this is what a pooling of stride 2 gives on every `dilation`-th row. Keras's own
     poolings have no dilation. Positions of the window beyond the lower and right border do not count.
@@ -16,7 +18,7 @@ class SpreadPool(keras.layers.Layer):
     Args:
         pool: "max" or "average".
         size: Rows and columns of the window.
-        dilation: Rows from one position of the window to the next.
+        dilation: Dilation rate.
 
     Call: `inputs` `(B, H, W, C)`, floating point.
     Returns: the same shape, dtype of the layer.
@@ -37,28 +39,21 @@ class SpreadPool(keras.layers.Layer):
 
     def call(self, inputs):
         if self.pool == "max":
-            return self._over_windows(inputs, ops.maximum, float("-inf"))
-        total = self._over_windows(inputs, ops.add, 0.0)
-        return total / self._over_windows(ops.ones_like(inputs[:1, :, :, :1]), ops.add, 0.0)
+            return self._reduce_windows(inputs, ops.maximum, float("-inf"))
+        total = self._reduce_windows(inputs, ops.add, 0.0)
+        return total / self._reduce_windows(ops.ones_like(inputs[:1, :, :, :1]), ops.add, 0.0)
 
-    def _over_windows(self, x, combine, beyond):
-        """Combine along the width, then along the height."""
+    def _reduce_windows(self, x, combine, padding):
+        """Reduce along the width, then along the height."""
         height, width = ops.shape(x)[1:3]
         reach = (self.size - 1) * self.dilation
-        padded = ops.pad(x, [(0, 0), (0, reach), (0, reach), (0, 0)], constant_values=beyond)
+        padded = ops.pad(x, [(0, 0), (0, reach), (0, reach), (0, 0)], constant_values=padding)
         starts = [step * self.dilation for step in range(self.size)]
-        rows = _combined([padded[:, :, start : start + width] for start in starts], combine)
-        return _combined([rows[:, start : start + height] for start in starts], combine)
+        rows = functools.reduce(combine, [padded[:, :, start : start + width] for start in starts])
+        return functools.reduce(combine, [rows[:, start : start + height] for start in starts])
 
     def compute_output_shape(self, inputs_shape):
         return inputs_shape
 
     def get_config(self):
         return {**super().get_config(), "pool": self.pool, "size": self.size, "dilation": self.dilation}
-
-
-def _combined(parts, combine):
-    result = parts[0]
-    for part in parts[1:]:
-        result = combine(result, part)
-    return result

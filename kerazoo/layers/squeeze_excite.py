@@ -6,12 +6,12 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("kerazoo")
 class SqueezeExcite(keras.layers.Layer):
-    """Scale each channel by a gate computed from the means of all channels: `x * sigmoid(W2 relu(W1 mean(x)))`.
+    """Channel attention by a bottleneck of two dense layers: `x * sigmoid(W2 relu(W1 mean(x)))`.
 
     The mean over the pixels is taken in float32 at least, whatever the precision policy.
 
     Args:
-        reduction: Channels per channel of the bottleneck.
+        reduction: Ratio of the channels to those of the bottleneck.
         min_channels: Least width of the bottleneck, for narrow maps.
         divisor: The width of the bottleneck is the multiple of this that is nearest to the channels divided by
             `reduction`, as timm's `SEModule` has it with 8; 1 rounds down.

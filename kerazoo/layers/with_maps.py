@@ -1,11 +1,11 @@
-"""A classifier that keeps the maps its labels come from."""
+"""Keeps the class activation maps of a classifier in its graph."""
 
 import keras
 
 
 @keras.saving.register_keras_serializable("kerazoo")
 class WithMaps(keras.layers.Layer):
-    """Hands the first input on and ignores the second: so a saved classifier still knows where its maps are.
+    """Returns the first input and ignores the second, so that a saved classifier still contains its maps.
 
     Call: a list of the label logits `(B, P)` and the maps `(B, H, W, P)`.
     Returns: the label logits.

@@ -1,4 +1,4 @@
-"""Losses on logits: float32 inside, with a defined value and gradient where an image is empty; sums are losses too."""
+"""Losses on logits, with a defined value and gradient on empty images; computed in float32. Sums are losses too."""
 
 from kerazoo.losses._base import WeightedSum
 from kerazoo.losses._deep_supervision import deep_supervision

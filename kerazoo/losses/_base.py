@@ -1,4 +1,4 @@
-"""What every loss of ours shares: float32 inside, ignored pixels, sample weights, sums and multiples."""
+"""Base class of the losses: float32, ignored pixels, sample weights, weighted sums."""
 
 import abc
 import inspect
@@ -23,11 +23,11 @@ _INSTEAD = {
     "from_logits": "Every loss of kerazoo takes logits: leave out the activation of the last layer too.",
     "ignore_index": "The id of ignored pixels is `ignore_class`.",
 }
-"""What to do instead of an argument that other losses, or other libraries, have."""
+"""What to do instead, for arguments that other losses or other libraries have."""
 
 
 def _refusal(loss: type, argument: str) -> str:
-    """Why there is no such argument, and what there is."""
+    """Error message for an unknown argument."""
     kinds = [kind for kind in loss.__mro__ if issubclass(kind, Loss)]
     taken = {name for kind in kinds for name in inspect.signature(kind).parameters} - {"kwargs", "unknown"}
     instead = _INSTEAD.get(argument, "").format(argument=argument, loss=loss.__name__)
@@ -37,7 +37,7 @@ def _refusal(loss: type, argument: str) -> str:
 
 
 class _Summable:
-    """Makes `a + b`, `0.1 * a` and `sum([a, b])` losses."""
+    """Operators that make `a + b`, `0.1 * a` and `sum([a, b])` losses."""
 
     def __add__(self, other: Any) -> "WeightedSum":
         if isinstance(other, numbers.Real) and other == 0:  # where `sum` starts
@@ -56,7 +56,7 @@ class _Summable:
 
 
 class Loss(keras.losses.Loss, _Summable, abc.ABC):
-    """Loss on logits and class ids, as documented by each of our losses.
+    """Loss on logits and class ids.
 
     A mean (the default reduction) is over what counts: pixels that are not ignored, or images that take part. If
     nothing counts it is 0 with a gradient of 0. Ids outside of the classes make the loss NaN; they do not change the
@@ -67,17 +67,17 @@ class Loss(keras.losses.Loss, _Summable, abc.ABC):
         weighted: Whether `sample_weight` reaches this loss. False lets a sum use a map of pixel weights in one term
             only.
         name: Name of the loss.
-        reduction: As in `keras.losses.Loss`.
+        reduction: "sum_over_batch_size" or "mean" for the mean, "sum", or None for values without reduction.
         dtype: "float32" (also None, whatever the precision policy) or "float64".
-        **unknown: Nothing: what the loss does not take is an error that says what to do instead.
+        **unknown: Always an error, which says what to do instead.
 
     Raises:
         TypeError: there is an argument that the loss does not take.
         ValueError: `dtype` has 16 bits, or `ignore_class` is not one id.
     """
 
-    per_pixel: ClassVar[bool]  # whether there is one value per pixel, or else per image
-    needs_weight: ClassVar[str | None] = None  # what `sample_weight` is, if the loss makes no sense without
+    per_pixel: ClassVar[bool]  # one value per pixel, or per image
+    needs_weight: ClassVar[str | None] = None  # what `sample_weight` has to be, if the loss requires it
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ class Loss(keras.losses.Loss, _Summable, abc.ABC):
 
 
 class _Reduce(keras.losses.Loss):
-    """Keras's own reduction, which knows of `tf.distribute`, of values that are there already."""
+    """Keras's own reduction, which handles `tf.distribute`, applied to computed values."""
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return y_pred
@@ -181,7 +181,7 @@ class _Reduce(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable("kerazoo", name="losses.WeightedSum")
 class WeightedSum(keras.losses.Loss, _Summable):
-    """Sum of weighted losses, each with its own reduction: what `CrossEntropy() + 0.1 * ForegroundDice()` builds.
+    """Weighted sum of losses, each with its own reduction: what `CrossEntropy() + 0.1 * ForegroundDice()` builds.
 
     `sample_weight` is passed to every term.
 
@@ -217,7 +217,7 @@ class WeightedSum(keras.losses.Loss, _Summable):
         return sum(values[1:], start=values[0])
 
     def call(self, y_true: Any, y_pred: Any) -> Tensor:
-        """The sum: the terms are reduced already."""
+        """The sum of the reduced terms."""
         return self(y_true, y_pred)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""One loss for the mask and for every auxiliary map of a model."""
+"""Deep supervision: one loss for the mask and for every auxiliary output of a model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from kerazoo.types import AUX_PREFIX
 
 
 def deep_supervision(loss: keras.losses.Loss, model: keras.Model, *, weight: float = 0.4) -> dict[str, Any]:
-    """The losses of a model of `segmenter(aux=True)`, for `compile`: the same one for the mask and each auxiliary map.
+    """Losses for `compile` of a model with auxiliary outputs (`aux=True`): the same one for the mask and each of them.
 
     ```python
     model = kz.segmenter("resnet34", "unet", "mlf", num_classes=1, aux=True)
@@ -26,12 +26,12 @@ def deep_supervision(loss: keras.losses.Loss, model: keras.Model, *, weight: flo
     Args:
         loss: Loss of logits and masks.
         model: The model; its outputs are a dict.
-        weight: What the auxiliary maps count together, where the mask counts 1; they share it evenly.
+        weight: Total weight of the auxiliary losses, shared evenly; the mask's is 1.
 
     Returns: a loss per output, "mask" first.
 
     Raises:
-        ValueError: the model has no auxiliary maps, or `weight` is not positive.
+        ValueError: the model has no auxiliary outputs, or `weight` is not positive.
         TypeError: `loss` is not a `keras.losses.Loss`.
     """
     outputs = getattr(model, "output", None)
@@ -41,5 +41,5 @@ def deep_supervision(loss: keras.losses.Loss, model: keras.Model, *, weight: flo
     if not isinstance(loss, keras.losses.Loss):
         raise TypeError(f"`loss` must be a loss object, such as kerazoo.losses.CrossEntropy(); received {loss!r}.")
     if not weight > 0:
-        raise ValueError(f"`weight` must be positive, received {weight}. Without auxiliary maps leave `aux` out.")
+        raise ValueError(f"`weight` must be positive, received {weight}. Without auxiliary outputs leave `aux` out.")
     return {"mask": loss, **{name: WeightedSum([(weight / len(names), loss)]) for name in names}}

@@ -1,7 +1,7 @@
-"""Soft overlap of predicted and true regions, and what an empty truth means for a loss built on it.
+"""Overlap losses: soft sizes of regions, and policies for classes that an image does not have.
 
-All functions see one image and one foreground class at a time: axes `(B, F)`, F = 1 for one sigmoid logit, else K - 1
-(the background has no overlap of its own). "Empty" is an image without a valid pixel of that class.
+Everything is per image and foreground class: axes `(B, F)`, F = 1 for one sigmoid logit, else K - 1, without the
+background. "Empty" is an image without a valid pixel of that class.
 """
 
 import abc
@@ -20,7 +20,7 @@ Empty = Literal["skip", "one", "penalize"]
 
 
 class Regions(NamedTuple):
-    """Soft sizes in pixels, ignored pixels apart.
+    """Soft sizes in pixels, without ignored pixels.
 
     Attributes:
         overlap: `(B, F)` sum over pixels of probability where the truth is the class.
@@ -48,8 +48,8 @@ def regions(labels: Labels, logits: Tensor, *, background: bool = False) -> Regi
 def sum_of_pixels(x: Tensor) -> Tensor:
     """`(B, F)` sums of `(B, ..., F)` over the pixels.
 
-    Pixels are last when they are summed: only there does TensorFlow add in a tree. Elsewhere it adds one after another,
-    which at a megapixel leaves a float32 with three digits.
+    Pixels are moved to the last axis: only there TensorFlow sums pairwise. Elsewhere it adds one after another, which
+    at a megapixel leaves a float32 with three digits.
     """
     return ops.sum(ops.moveaxis(x, -1, 1), axis=tuple(range(2, len(x.shape))))
 
@@ -70,7 +70,7 @@ def over_classes(
     present: Tensor | None = None,
     wrong: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Mean over the foreground classes of a loss per image and class, under a policy for empty ones.
+    """Mean over the foreground classes of a loss per image and class, with a policy for empty ones.
 
     Args:
         values: `(B, F)` finite; for an empty class what the loss's own formula with 0/0 := 1 gives.
@@ -112,11 +112,12 @@ def foreground_weights(class_weights: tuple[float, ...] | None, sizes: Regions, 
 
 
 class OverlapLoss(Loss):
-    """Loss per image: a mean over foreground classes of a cost that depends on the sizes of the regions.
+    """Base of Dice-like losses: per image, the mean over foreground classes of a cost of the regions' sizes.
 
     Args:
-        empty: Policy for classes that an image does not have, see `over_classes`.
-        smooth: Pixels added above and below the fraction bar, at least 0.
+        empty: What a class that the image does not have is worth. "skip": nothing, it takes no part. "one": the formula
+            as it stands, 0/0 := 1. "penalize": `log(1 + A) / log(1 + N)`, A the predicted area, N the valid pixels.
+        smooth: Pixels added to numerator and denominator, at least 0.
         class_weights: Weights of the mean over classes, one per mask id, or None.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the loss.

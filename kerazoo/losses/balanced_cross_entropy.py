@@ -22,17 +22,17 @@ Balance = Literal["skip", "penalize"]
 class BalancedCrossEntropy(Loss):
     r"""Mean over valid pixels of `-(β t log p + (1 - β) (1 - t) log(1 - p))`.
 
-    With `beta=None` β is, for each image, the share of its valid pixels that are background, so that its foreground and
-    its background weigh the same in all; with several classes each has the weight 1 - its share of the pixels. A number
-    is the weight of all foreground classes, 1 - β that of the background.
+    With `beta=None` β is, for each image, the share of its valid pixels that are background, so that foreground and
+    background have the same total weight; with several classes each has the weight 1 - its share of the pixels. A
+    number is the weight of all foreground classes, 1 - β that of the background.
 
-    An empty image has β = 1, and its background the weight 0: false positives there are free. (The same holds for an
-    image that one class fills.) `empty` says what such an image is worth, where `beta` is None:
+    An empty image has β = 1 and background of weight 0: false positives there are free. (So does an image that one
+    class fills.) `empty` says what such an image is worth, where `beta` is None:
 
     - "skip": nothing, its pixels take no part.
     - "penalize": half of the cross-entropy, which is what half an image of background weighs.
 
-    A policy "one" does not exist: there is no 0/0 here.
+    There is no policy "one", because there is no 0/0 here.
 
     Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits; `sample_weight` `(B,)` or
         `(B, H, W)`.

@@ -2,7 +2,7 @@
 
 https://arxiv.org/abs/1505.04597, equation 2: `w(x) = w_c(x) + w_0 exp(-(d_1(x) + d_2(x))² / 2σ²)`, d_1 and d_2 the
 distances to the nearest and second nearest object. The weights come from exact distance transforms of each mask, which
-no backend has, so `kerazoo.data.pipeline(weights="boundary")` makes them.
+no backend has, so the data pipeline makes them: `kerazoo.data.pipeline(pixel_weights="boundary")`.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from kerazoo.losses.cross_entropy import CrossEntropy
 class BoundaryWeighted(CrossEntropy):
     r"""Mean over valid pixels of `-w(x) Σ_c w_c t_c log p_c`, w(x) the `sample_weight` of the pixel.
 
-    It is `CrossEntropy`, except that to forget the weights is an error. In a sum, the other terms that have one value
-    per image need `weighted=False`: `BoundaryWeighted() + 0.1 * ForegroundDice(weighted=False)`.
+    `CrossEntropy` for which missing weights are an error. In a sum, the other terms that have one value per image need
+    `weighted=False`: `BoundaryWeighted() + 0.1 * ForegroundDice(weighted=False)`.
 
     Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits; `sample_weight` `(B, H, W)`,
-        as `kerazoo.data.pipeline(weights="boundary")` gives them as third part of a batch.
+        the third part of a batch of `kerazoo.data.pipeline(pixel_weights="boundary")`.
     Returns: scalar; per pixel `(B, H, W)` with `reduction=None`.
 
     Args:
@@ -35,7 +35,7 @@ class BoundaryWeighted(CrossEntropy):
         ValueError: `sample_weight` is missing, or what `CrossEntropy` raises.
     """
 
-    needs_weight = 'the weights w(x) of the pixels: pass weights="boundary" to kerazoo.data.pipeline'
+    needs_weight = 'the weights w(x) of the pixels: pass pixel_weights="boundary" to kerazoo.data.pipeline'
 
     def __init__(
         self,

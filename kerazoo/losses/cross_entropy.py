@@ -22,8 +22,8 @@ class CrossEntropy(Loss):
 
     `p` is the sigmoid (one logit: classes background, foreground) or softmax of the logits, `t` the one-hot truth, with
     label smoothing ε `t ← (1 - ε) t + ε / K`. Computed from the logits, so finite with a finite gradient at ±1e4. The
-    mean divides by the number of valid pixels and not by the sum of their weights: a batch does not lose its class
-    weights because it has one class only.
+    mean divides by the number of valid pixels and not by the sum of their weights: class weights keep their effect in a
+    batch of one class.
 
     Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits; `sample_weight` `(B,)` or
         `(B, H, W)`.

@@ -17,10 +17,10 @@ from kerazoo.types import Tensor
 
 @keras.saving.register_keras_serializable("kerazoo", name="losses.CrossEntropyTopK")
 class CrossEntropyTopK(CrossEntropy):
-    r"""Mean over images of the mean cross-entropy of the share of their valid pixels where it is largest.
+    r"""Mean over images of the cross-entropy of their hardest pixels, a fixed share of the valid ones.
 
-    Each image gives the same number of pixels relative to its size, so that an empty image is represented by its worst
-    false positives and an image with an object by what is missed of it.
+    Every image contributes the same share, so that an empty image is represented by its worst false positives and an
+    image with an object by what is missed of it.
 
     Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits; `sample_weight` `(B,)`.
     Returns: scalar; per image `(B,)` with `reduction=None`. An image whose pixels are all ignored does not count.
@@ -28,9 +28,9 @@ class CrossEntropyTopK(CrossEntropy):
     Args:
         fraction: Share of the valid pixels that count, in (0, 1]; at least one pixel does. 1 is the mean over images of
             the cross-entropy.
-        class_weights: One weight per mask id, background first, as in `CrossEntropy`; pixels are chosen by the weighted
-            cross-entropy.
-        label_smoothing: As in `CrossEntropy`.
+        class_weights: One weight per mask id (two for one logit), background first; pixels are chosen by the weighted
+            cross-entropy. None: 1 each.
+        label_smoothing: ε in [0, 1), the share of the label that is spread over all K classes.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the loss.
         **kwargs: `weighted`, `reduction`, `dtype` of every loss of kerazoo.

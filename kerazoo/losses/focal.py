@@ -1,7 +1,7 @@
 """Focal loss (Lin et al., 2017, https://arxiv.org/abs/1708.02002).
 
 Differs from the paper: also for softmax logits. Keras's `CategoricalFocalCrossentropy` clips probabilities at 1e-7,
-which ends the gradient of confident mistakes; this is computed from the logits.
+which stops the gradient of confident mistakes; this is computed from the logits.
 """
 
 import numbers

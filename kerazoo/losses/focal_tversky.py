@@ -1,7 +1,7 @@
 """Focal Tversky loss (Abraham and Khan, 2019, https://arxiv.org/abs/1810.07842).
 
 Differs from the paper: a mean over foreground classes instead of their sum, an explicit policy for classes that an
-image does not have, and alpha and beta as in `Tversky` (the alpha of this paper weighs false negatives).
+image does not have, and alpha weighs false positives, beta false negatives (in this paper it is the reverse).
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,12 @@ _NEARLY_PERFECT = 1e-6
 
 @keras.saving.register_keras_serializable("kerazoo", name="losses.FocalTversky")
 class FocalTversky(Tversky):
-    r"""Mean over images of the mean over foreground classes of `(1 - TI)^(1 / gamma)`, TI as in `Tversky`.
+    r"""Mean over images of the mean over foreground classes of `(1 - TI)^(1 / gamma)`, TI the Tversky index.
 
-    `gamma > 1` raises the cost of regions that are nearly right relative to those that are wrong, so that small regions
-    keep a gradient; 1 is `Tversky`. The slope grows without bound towards a perfect region, so costs below 1e-6 are 0
-    with a gradient of 0. The penalty of "penalize" is not raised to the power.
+    `TI = (I + smooth) / (I + alpha FP + beta FN + smooth)` of the soft counts of one image and class. A `gamma` above 1
+    raises the cost of regions that are nearly right relative to those that are wrong, so that small regions keep a
+    gradient; 1 is `Tversky`. The slope is infinite for a perfect region, so costs below 1e-6 are 0 with a gradient of
+    0. The penalty of "penalize" is not raised to the power.
 
     Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits; `sample_weight` `(B,)`.
     Returns: scalar in [0, 1]; per image `(B,)` with `reduction=None`.
@@ -36,8 +37,8 @@ class FocalTversky(Tversky):
         beta: Weight of false negatives, more than 0.
         empty: What a class that the image does not have is worth. "skip": nothing, it takes no part. "one": the formula
             as it stands, 0/0 := 1. "penalize": `log(1 + A) / log(1 + N)`, A the predicted area, N the valid pixels.
-        smooth: Pixels added above and below the fraction bar, at least 0.
-        class_weights: Weights of the mean over classes, one per mask id, background first, as in `CrossEntropy`. That
+        smooth: Pixels added to numerator and denominator, at least 0.
+        class_weights: Weights of the mean over classes, one per mask id, background first. That
             of the background has no effect, nor has any where there is one foreground class. None: 1 each.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the loss.

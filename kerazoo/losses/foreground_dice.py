@@ -27,7 +27,7 @@ class ForegroundDice(Loss):
     Returns: scalar in [0, 1]; per image `(B,)`, 0 for empty ones, with `reduction=None`.
 
     Args:
-        class_weights: Weights of the mean over classes, one per mask id, background first, as in `CrossEntropy`. That
+        class_weights: Weights of the mean over classes, one per mask id, background first. That
             of the background has no effect, nor has any where there is one foreground class. None: 1 each.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the loss.

@@ -45,7 +45,7 @@ class GeneralizedDice(OverlapLoss):
 
     Args:
         empty: "skip", "one" or "penalize", see above.
-        smooth: Added above and below the fraction bar, at least 0, in units of 1 / pixels.
+        smooth: Added to numerator and denominator, at least 0, in units of 1 / pixels.
         class_weights: One weight per mask id, background first, by which w_c is multiplied; None: 1 each.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the loss.

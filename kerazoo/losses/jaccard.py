@@ -18,7 +18,7 @@ class Jaccard(OverlapLoss):
 
     `I = Σ t p`, `T = Σ t`, `P = Σ p` are sums over the valid pixels of one image, `t` the truth and `p` the sigmoid or
     softmax probability. For an image without a pixel of the class the formula is 1 whatever is predicted, without a
-    gradient; `empty` says what it is worth instead, as in `SoftDice`.
+    gradient; `empty` says what it is worth instead.
 
     Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits; `sample_weight` `(B,)`.
     Returns: scalar in [0, 1]; per image `(B,)` with `reduction=None`.
@@ -26,8 +26,8 @@ class Jaccard(OverlapLoss):
     Args:
         empty: What a class that the image does not have is worth. "skip": nothing, it takes no part. "one": the formula
             as it stands, 0/0 := 1. "penalize": `log(1 + A) / log(1 + N)`, A the predicted area, N the valid pixels.
-        smooth: Pixels added above and below the fraction bar, at least 0.
-        class_weights: Weights of the mean over classes, one per mask id, background first, as in `CrossEntropy`. That
+        smooth: Pixels added to numerator and denominator, at least 0.
+        class_weights: Weights of the mean over classes, one per mask id, background first. That
             of the background has no effect, nor has any where there is one foreground class. None: 1 each.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the loss.

@@ -30,10 +30,10 @@ from kerazoo.types import Tensor
 class Lovasz(Loss):
     r"""Mean over images of the mean over foreground classes of the Lovász extension of the Jaccard loss.
 
-    The errors `|t - p|` of an image's valid pixels are sorted, largest first; the k-th is multiplied by what the
-    Jaccard loss `1 - |intersection| / |union|` rises by when the k-th pixel becomes wrong as well. Where all
-    probabilities are 0 or 1 the sum is the Jaccard loss of the mask. The pixels are sorted once for each image and
-    class, which makes this the slowest of the losses.
+    The errors `|t - p|` of an image's valid pixels are sorted, largest first; the k-th is multiplied by the increase of
+    the Jaccard loss `1 - |intersection| / |union|` when the k-th pixel becomes wrong as well. Where all probabilities
+    are 0 or 1 the sum is the Jaccard loss of the mask. Sorting the pixels of each image and class makes this the
+    slowest of the losses.
 
     For an image without a pixel of the class the extension is the largest probability of the class; `empty` says what
     such a pair of image and class is worth:
@@ -48,7 +48,7 @@ class Lovasz(Loss):
 
     Args:
         empty: "skip", "one" or "penalize", see above.
-        class_weights: Weights of the mean over classes, one per mask id, background first, as in `CrossEntropy`. That
+        class_weights: Weights of the mean over classes, one per mask id, background first. That
             of the background has no effect, nor has any where there is one foreground class. None: 1 each.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the loss.
@@ -80,9 +80,9 @@ class Lovasz(Loss):
         errors = ops.abs(truth - _flat(probabilities(logits)[..., 1:] * valid))
         order = ops.argsort(-ops.stop_gradient(errors), axis=1)
         errors = ops.take_along_axis(errors, order, axis=1)
-        rises = ops.stop_gradient(_jaccard_rises(ops.take_along_axis(truth, order, axis=1)))
+        increments = ops.stop_gradient(_jaccard_increments(ops.take_along_axis(truth, order, axis=1)))
         sizes = regions(labels, logits)
-        costs = ops.where(sizes.truth > 0, sum_of_pixels(errors * rises), errors[:, 0])
+        costs = ops.where(sizes.truth > 0, sum_of_pixels(errors * increments), errors[:, 0])
         weights = foreground_weights(self.class_weights, sizes, "Lovasz")
         return over_classes(costs, sizes, self.empty, class_weights=weights)
 
@@ -95,18 +95,18 @@ def _flat(x: Tensor) -> Tensor:
     return ops.reshape(x, (ops.shape(x)[0], -1, x.shape[-1]))
 
 
-def _jaccard_rises(truth: Tensor) -> Tensor:
-    """What the Jaccard loss rises by as pixel after pixel becomes wrong.
+def _jaccard_increments(truth: Tensor) -> Tensor:
+    """Increase of the Jaccard loss as pixel after pixel becomes wrong.
 
-    Written as one quotient for each pixel: the difference of two losses near each other would lose its digits.
+    Written as one quotient for each pixel: the difference of two nearly equal losses would cancel.
 
     Args:
-        truth: `(B, pixels, F)` 1 where the pixel is of the class, in the order in which they become wrong; somewhere 1.
+        truth: `(B, pixels, F)` 1 where the pixel is of the class, 0 elsewhere, sorted by error; 1 at least once.
 
     Returns: the same shape, at least 0.
     """
     missed, false = ops.cumsum(truth, axis=1), ops.cumsum(1.0 - truth, axis=1)
     total = missed[:, -1:]
     union = total + false
-    of_false = (total - missed) / ops.maximum(union * (union - 1.0), 1.0)
-    return ops.where(truth > 0, 1.0 / ops.maximum(union, 1.0), of_false)
+    increment = (total - missed) / ops.maximum(union * (union - 1.0), 1.0)
+    return ops.where(truth > 0, 1.0 / ops.maximum(union, 1.0), increment)

@@ -25,16 +25,16 @@ from kerazoo.losses.cross_entropy import as_list
 from kerazoo.types import Tensor
 
 _LEAST_VARIANCE = 1e-12
-"""Of the prediction: below it, the correlation with it counts as 0, and the slope of the root stays finite."""
+"""Least variance of the prediction in the denominator: the correlation of a constant is 0 with a finite gradient."""
 
 
 @keras.saving.register_keras_serializable("kerazoo", name="losses.MCC")
 class MCC(Loss):
-    r"""Mean over images of the mean over foreground classes of 1 - the correlation of truth and probability.
+    r"""Mean over images of the mean over foreground classes of 1 - Matthews correlation of truth and probability.
 
-    Matthews' coefficient with soft counts, `(TP TN - FP FN) / √((TP + FP)(TP + FN)(TN + FP)(TN + FN))`, is
+    The coefficient with soft counts, `(TP TN - FP FN) / √((TP + FP)(TP + FN)(TN + FP)(TN + FN))`, is
     `(I/N - P/N · T/N) / √(P/N (1 - P/N) · T/N (1 - T/N))` with `I = Σ t p`, `T = Σ t`, `P = Σ p` over the N valid
-    pixels of one image, and is computed so, because the product of four counts leaves float32.
+    pixels of one image, and is computed so, because the product of four counts overflows float32.
 
     It is 0/0 for every prediction where the truth has one value only: in an image without the class, and in one that
     the class fills. `empty` says what such a pair of image and class is worth:
@@ -49,7 +49,7 @@ class MCC(Loss):
 
     Args:
         empty: "skip", "one" or "penalize", see above.
-        class_weights: Weights of the mean over classes, one per mask id, background first, as in `CrossEntropy`. That
+        class_weights: Weights of the mean over classes, one per mask id, background first. That
             of the background has no effect, nor has any where there is one foreground class. None: 1 each.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the loss.

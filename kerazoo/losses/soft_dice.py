@@ -29,22 +29,21 @@ class SoftDice(OverlapLoss):
       with an object hardly ever does.
     - "penalize": `log(1 + A) / log(1 + N)` with A = Σ p the predicted area and N the valid pixels, both in pixels.
 
-    Where "penalize" comes from: for a true region of T pixels Dice depends on ratios of areas only; it is as bad to
+    Derivation of "penalize": for a true region of T pixels Dice depends on ratios of areas only; it is as bad to
     predict twice T pixels for T = 10 as for T = 10 000. A penalty for T = 0 with this invariance makes halving the
-    false area worth the same at every size: `dL / d log A` is constant, so `L = a + b log A`. The smallest area that a
-    mask can have is one pixel, so log A is taken from there, `log(1 + A)`; and L = 1, Dice's own worst value, where all
-    is foreground, which gives b. So L is 0 for a correct prediction, strictly increasing in A, at most 1, and each
-    pixel's probability has the gradient `1 / ((1 + A) log(1 + N)) > 0`: largest where the prediction is nearly right,
-    unlike the gradient of "one". On 256 × 256 pixels a constant p = 0.01 costs 0.58, p = 0.0001 costs 0.18, one wrong
-    pixel 0.06.
+    false area worth the same at every size: `dL / d log A` is constant, so `L = a + b log A`. The smallest area of a
+    mask is one pixel, hence `log(1 + A)`; and L = 1, Dice's own worst value, where all is foreground, which gives b. So
+    L is 0 for a correct prediction, strictly increasing in A, at most 1, and each pixel's probability has the gradient
+    `1 / ((1 + A) log(1 + N)) > 0`: largest where the prediction is nearly right, unlike the gradient of "one". On
+    256 × 256 pixels a constant p = 0.01 costs 0.58, p = 0.0001 costs 0.18, one wrong pixel 0.06.
 
     Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits; `sample_weight` `(B,)`.
     Returns: scalar in [0, 1]; per image `(B,)` with `reduction=None`.
 
     Args:
         empty: "skip", "one" or "penalize", see above.
-        smooth: Pixels added above and below the fraction bar, at least 0.
-        class_weights: Weights of the mean over classes, one per mask id, background first, as in `CrossEntropy`. That
+        smooth: Pixels added to numerator and denominator, at least 0.
+        class_weights: Weights of the mean over classes, one per mask id, background first. That
             of the background has no effect, nor has any where there is one foreground class. None: 1 each.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the loss.

@@ -22,7 +22,7 @@ class Tversky(OverlapLoss):
     is `SoftDice`, `alpha = beta = 1` is `Jaccard`; `beta > alpha` asks for recall.
 
     For an image without a pixel of the class TI is 0 as soon as anything is predicted, without a gradient; `empty` says
-    what it is worth instead, as in `SoftDice`.
+    what it is worth instead.
 
     Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits; `sample_weight` `(B,)`.
     Returns: scalar in [0, 1]; per image `(B,)` with `reduction=None`.
@@ -32,8 +32,8 @@ class Tversky(OverlapLoss):
         beta: Weight of false negatives, more than 0.
         empty: What a class that the image does not have is worth. "skip": nothing, it takes no part. "one": the formula
             as it stands, 0/0 := 1. "penalize": `log(1 + A) / log(1 + N)`, A the predicted area, N the valid pixels.
-        smooth: Pixels added above and below the fraction bar, at least 0.
-        class_weights: Weights of the mean over classes, one per mask id, background first, as in `CrossEntropy`. That
+        smooth: Pixels added to numerator and denominator, at least 0.
+        class_weights: Weights of the mean over classes, one per mask id, background first. That
             of the background has no effect, nor has any where there is one foreground class. None: 1 each.
         ignore_class: Id of pixels that count nowhere, or None.
         name: Name of the loss.

@@ -1,4 +1,4 @@
-"""What our optimizers share: moments of the gradient, two kinds of weight decay, and variables without any."""
+"""Base class of the optimizers: moments of the gradient, coupled and decoupled weight decay with exclusions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from kerazoo.types import Tensor
 
 
 class Moments(keras.optimizers.Optimizer):
-    """Optimizer with exponential means m and v of the gradient and its square.
+    """Optimizer with exponential moving averages m and v of the gradient and its square.
 
     Args:
         learning_rate: A number, or a schedule as `keras.optimizers.schedules.CosineDecay`.
@@ -18,10 +18,10 @@ class Moments(keras.optimizers.Optimizer):
         beta_2: β₂ in (0, 1).
         epsilon: ε of at least 0.
         weight_decay: λ of at least 0.
-        decoupled: Take λ from the weights and not into the gradient.
+        decoupled: Decay the weights directly instead of adding λ w to the gradient.
         exclude: Names of variables without decay: any variable whose name contains one.
         name: Name of the optimizer.
-        **kwargs: As in `keras.optimizers.Optimizer`.
+        **kwargs: Of `keras.optimizers.Optimizer`.
 
     Raises:
         ValueError: an argument is outside its range.
@@ -63,16 +63,16 @@ class Moments(keras.optimizers.Optimizer):
             self.exclude_from_weight_decay(var_names=list(self.exclude))
 
     def build(self, variables: list) -> None:
-        """Create m and v, zeros, for each variable."""
+        """Create m and v for each variable, as zeros."""
         if self.built:
             return
         super().build(variables)
         self.m, self.v = self.add_optimizer_variables(variables, ["m", "v"])
 
     def update_moments(self, gradient: Tensor, variable: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """Move m and v of one variable.
+        """Update m and v of one variable.
 
-        Returns: the gradient with the decay that is not decoupled, m, and v, in the dtype of the variable.
+        Returns: the gradient with coupled weight decay, m, and v, in the dtype of the variable.
         """
         index, dtype = self._get_variable_index(variable), variable.dtype
         m, v = self.m[index], self.v[index]

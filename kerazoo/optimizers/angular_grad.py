@@ -1,7 +1,7 @@
 """AngularGrad (Roy et al., 2021, https://arxiv.org/abs/2105.10190).
 
-As the paper's equations have it, element by element. The code published with the paper compares with an angle that
-starts at 0 and is replaced for a whole tensor at once, so that its coefficient hardly ever leaves ½.
+Follows the paper's equations, element by element. The code published with the paper compares with an angle that starts
+at 0 and is replaced for a whole tensor at once, so that its coefficient hardly ever leaves ½.
 """
 
 import math
@@ -19,7 +19,7 @@ ANGLES = ("cos", "tan")
 
 @keras.saving.register_keras_serializable("kerazoo", name="optimizers.AngularGrad")
 class AngularGrad(Moments):
-    r"""Adam whose step is scaled by the angle between successive gradients, to smooth a zig-zag path.
+    r"""Adam whose step is scaled by the angle between successive gradients, to reduce zig-zag.
 
     With the gradient g at step t (from 1), and A_0 = π / 2:
 
@@ -28,8 +28,8 @@ class AngularGrad(Moments):
         φ = ½ tanh |∠ min(A_t, A_{t-1})| + ½     ∠ the cosine or the tangent
         w ← w - lr · φ · m / (1 - β₁ᵗ) / (√(v / (1 - β₂ᵗ)) + ε)
 
-    φ is in [½, 1]: with the cosine 0.88 where gradients stay, and ½ where they turn at once; with the tangent it is the
-    other way round, ½ where they stay.
+    φ is in [½, 1]: with the cosine 0.88 for constant gradients, and ½ where they reverse; with the tangent it is the
+    other way round, ½ for constant ones.
 
     Args:
         learning_rate: lr: a number, or a schedule as `keras.optimizers.schedules.CosineDecay`.
@@ -38,7 +38,7 @@ class AngularGrad(Moments):
         beta_2: β₂ in (0, 1).
         epsilon: ε.
         weight_decay: λ of at least 0. Added to the gradient, g ← g + λ w.
-        decoupled: Take the decay from the weights instead, w ← (1 - lr λ) w, as AdamW does.
+        decoupled: Decay the weights instead, w ← (1 - lr λ) w, as AdamW does.
         exclude: Names of variables without decay, such as `("bias", "gamma", "beta")`: any variable whose name contains
             one.
         name: Name of the optimizer.
@@ -80,14 +80,14 @@ class AngularGrad(Moments):
         self.angle = angle
 
     def build(self, variables: list) -> None:
-        """Create, as zeros, the moments, the last gradient, and π / 2 - the last angle, for each variable."""
+        """Create the moments, the previous gradient and π / 2 - the previous angle of each variable, as zeros."""
         if self.built:
             return
         super().build(variables)
         self.last, self.steady = self.add_optimizer_variables(variables, ["last", "steady"])
 
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
-        """Move one variable; also its moments, last gradient and last angle."""
+        """Update one variable, its moments, its previous gradient and angle."""
         gradient, m, v = self.update_moments(gradient, variable)
         index, dtype = self._get_variable_index(variable), variable.dtype
         last, steady = self.last[index], self.steady[index]

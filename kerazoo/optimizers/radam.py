@@ -17,7 +17,7 @@ from kerazoo.types import Tensor
 
 @keras.saving.register_keras_serializable("kerazoo", name="optimizers.RAdam")
 class RAdam(Moments):
-    r"""Adam whose step is rectified while the second moment has seen too few gradients, so that it needs no warm-up.
+    r"""Adam whose variance is rectified in the first steps, so that it needs no warm-up.
 
     With the gradient g at step t (from 1), and ρ_∞ = 2 / (1 - β₂) - 1:
 
@@ -32,7 +32,7 @@ class RAdam(Moments):
         beta_2: β₂ in (0, 1).
         epsilon: ε.
         weight_decay: λ of at least 0. Added to the gradient, g ← g + λ w, as PyTorch does by default.
-        decoupled: Take the decay from the weights instead, w ← (1 - lr λ) w, as AdamW does.
+        decoupled: Decay the weights instead, w ← (1 - lr λ) w, as AdamW does.
         exclude: Names of variables without decay, such as `("bias", "gamma", "beta")`: any variable whose name contains
             one. Kept in the config, so also after loading, unlike what `exclude_from_weight_decay` sets.
         name: Name of the optimizer.
@@ -70,7 +70,7 @@ class RAdam(Moments):
         )
 
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
-        """Move one variable; also its m and v."""
+        """Update one variable, its m and v."""
         _, m, v = self.update_moments(gradient, variable)
         dtype = variable.dtype
         plain, rectified, rectify = self._factors(ops.cast(self.iterations, "float32") + 1.0)

@@ -1,4 +1,4 @@
-"""Pictures and the HTML page of a run."""
+"""Figures and the HTML report of a run."""
 
 from kerazoo.report import html, plots
 

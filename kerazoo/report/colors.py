@@ -1,8 +1,8 @@
-"""Colors of every picture, and numpy rendering of images and masks as RGB arrays.
+"""Colors of all figures, and rendering of images and masks as RGB arrays.
 
-The colors are those of Okabe and Ito (2008, https://jfly.uni-koeln.de/color/), which people with any of the common
-color vision deficiencies can tell apart; green and blue are brighter, to be seen on dark images, and two of Paul Tol's
-follow. Classes and kinds of error share no color.
+The palette is that of Okabe and Ito (2008, https://jfly.uni-koeln.de/color/), which is safe for the common color vision
+deficiencies, with brighter green and blue for dark images, and two colors of Paul Tol's. Classes and kinds of error
+share no color.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ def class_color(class_id: int) -> str:
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
-    """Image as a person looks at it.
+    """Image as 8-bit RGB for display.
 
     Args:
         image: `(H, W)` or `(H, W, C)`, any numeric dtype. uint8 is shown as it is, with white at 255; any other dtype
@@ -50,11 +50,11 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
 def overlay(image: np.ndarray, mask: np.ndarray, *, opacity: float = 0.4) -> np.ndarray:
     """Image with every foreground class tinted in its color and outlined.
 
-    The outline lies outside the region, so that the smallest region can still be seen in a thumbnail and what is inside
-    it stays readable.
+    The outline lies outside the region, so that the smallest region is visible in a thumbnail and its inside stays
+    readable.
 
     Args:
-        image: `(H, W)` or `(H, W, C)`, any numeric dtype; shown as by `to_rgb`.
+        image: `(H, W)` or `(H, W, C)`, any numeric dtype; uint8 is shown as it is, any other dtype is stretched.
         mask: `(H, W)` or `(H, W, 1)` class ids, 0 the background.
         opacity: Weight of the color inside a region, in [0, 1].
 
@@ -63,17 +63,17 @@ def overlay(image: np.ndarray, mask: np.ndarray, *, opacity: float = 0.4) -> np.
     """
     rgb, mask = to_rgb(image).astype("float32"), as_mask(mask, "mask")
     _check_same_size(rgb, mask, "image", "mask")
-    grown = grow(mask, outline_width(mask.shape))
-    for class_id in np.unique(grown[grown > 0]):
+    dilated = dilate(mask, outline_width(mask.shape))
+    for class_id in np.unique(dilated[dilated > 0]):
         color = hex_to_rgb(class_color(int(class_id)))
         inside = mask == class_id
         rgb[inside] = (1 - opacity) * rgb[inside] + opacity * color
-        rgb[(grown == class_id) & (mask == 0)] = color
+        rgb[(dilated == class_id) & (mask == 0)] = color
     return np.rint(rgb).astype("uint8")
 
 
 def error_map(truth: np.ndarray, prediction: np.ndarray, *, image: np.ndarray | None = None) -> np.ndarray:
-    """Where a prediction is right and wrong: one color of `ERROR_COLORS` per kind.
+    """Map of correct and wrong pixels: one color of `ERROR_COLORS` per kind.
 
     White is foreground that was found with its class, orange a false positive, blue a false negative, purple foreground
     found with another class.
@@ -94,7 +94,7 @@ def error_map(truth: np.ndarray, prediction: np.ndarray, *, image: np.ndarray | 
 
 
 def paint_errors(kinds: np.ndarray, image: np.ndarray | None) -> np.ndarray:
-    """`(H, W, 3)` uint8 picture of what `error_kinds` gives, over the darkened image or black."""
+    """`(H, W, 3)` uint8 colors of `error_kinds`, over the darkened image or black."""
     rgb = np.zeros((*kinds.shape, 3), "uint8") if image is None else (to_rgb(image) * 0.4).astype("uint8")
     for code, color in enumerate(ERROR_COLORS.values(), start=1):
         rgb[kinds == code] = hex_to_rgb(color)
@@ -103,9 +103,9 @@ def paint_errors(kinds: np.ndarray, image: np.ndarray | None) -> np.ndarray:
 
 def error_kinds(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """`(H, W)` uint8: 0 where both are background, else 1 plus the position in `ERROR_COLORS`."""
-    found, there = prediction > 0, truth > 0
+    predicted, true = prediction > 0, truth > 0
     return np.select(
-        [there & (truth == prediction), found & ~there, there & ~found, found & there], [1, 2, 3, 4]
+        [true & (truth == prediction), predicted & ~true, true & ~predicted, predicted & true], [1, 2, 3, 4]
     ).astype("uint8")
 
 
@@ -124,8 +124,8 @@ def outline_width(size: tuple[int, ...]) -> int:
     return max(1, round(max(size[:2]) / 256))
 
 
-def grow(mask: np.ndarray, steps: int) -> np.ndarray:
-    """Mask whose foreground spread `steps` pixels into the background, never into another class."""
+def dilate(mask: np.ndarray, steps: int) -> np.ndarray:
+    """Mask dilated by `steps` pixels into the background, never into another class."""
     for _ in range(steps):
         padded = np.pad(mask, 1)
         around = np.stack([padded[2:, 1:-1], padded[:-2, 1:-1], padded[1:-1, 2:], padded[1:-1, :-2]]).max(axis=0)

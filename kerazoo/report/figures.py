@@ -1,4 +1,4 @@
-"""What the pictures of a run share: rows of panels with a caption, legends, PNG files."""
+"""Layout of figures: rows of panels with captions, legends, PNG files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 COLORMAP = "inferno"
-"""Of numbers from 0 to 1."""
+"""For values from 0 to 1."""
 
 INK = "#222222"
 MAX_ROWS = 64
-"""Of a gallery."""
+"""Of a figure."""
 
 
 def check_rows(rows: Sequence) -> None:
@@ -27,7 +27,7 @@ def draw_rows(
     legend: Sequence[list[tuple[str, str | None]]],
     title: str | None,
 ) -> Path:
-    """Draw rows of pictures one under the other.
+    """Draw rows of images with captions.
 
     Args:
         rows: Caption and pictures of each row, all of one size: `(H, W, 3)` uint8, or `(H, W)` in [0, 1].
@@ -68,7 +68,7 @@ def draw_rows(
 
 
 def tiles(images: Sequence[np.ndarray], path: str | Path, *, columns: int = 8, title: str | None = None) -> Path:
-    """Draw small pictures in a grid, such as the filters of a convolution or inputs that excite its units.
+    """Draw a grid of small images, such as the filters of a convolution or the inputs that activate its units most.
 
     Args:
         images: `(H, W, C)` or `(H, W)`, in [0, 1] or, if one has a value above 1, in [0, 255]. Color if C is 3, else
@@ -103,7 +103,7 @@ def tiles(images: Sequence[np.ndarray], path: str | Path, *, columns: int = 8, t
 
 
 def scale_colors() -> list[tuple[str, str]]:
-    """Numbers from 0 to 1 with their colors, for a legend."""
+    """Legend entries of the colormap: values from 0 to 1 with their colors."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
@@ -111,7 +111,7 @@ def scale_colors() -> list[tuple[str, str]]:
 
 
 def shorten(text: str, limit: int = 60) -> str:
-    """A name that fits above a picture."""
+    """Shorten a name in the middle, to fit above an image."""
     return text if len(text) <= limit else f"{text[: limit // 2 - 1]}…{text[-limit // 2 :]}"
 
 

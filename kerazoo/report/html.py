@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that holds its pictures and asks the network for nothing."""
+"""The report of a run: one self-contained HTML file."""
 
 import base64
 import csv
@@ -28,7 +28,7 @@ _PATH = re.compile(rf"{_PATH_START}(?:.*[/\\])?([^\s/\\]+)")
 
 
 class Value(NamedTuple):
-    """A number with its interval; `low` and `high` are None if none was computed."""
+    """A value with its confidence interval; `low` and `high` are None if none was computed."""
 
     value: float
     low: float | None = None
@@ -76,7 +76,7 @@ def write(run_directory: str | Path) -> Path:
 
 
 def _collect(run: Path) -> dict[str, Any]:
-    """Everything the template shows."""
+    """Context of the template."""
     import yaml
 
     missing = []
@@ -163,12 +163,12 @@ def as_values(metrics: Mapping[str, Any] | None) -> dict[str, Value]:
 def worst_cases(per_image: Iterable[Mapping[str, Any]], count: int = WORST) -> list[dict[str, Any]]:
     """Rows of `per_image` with the lowest Dice first; among equals those with most wrong pixels."""
 
-    def badness(row: Mapping[str, Any]) -> tuple[float, float]:
+    def quality(row: Mapping[str, Any]) -> tuple[float, float]:
         dice = row.get("dice")
         wrong = sum(row.get(key) or 0 for key in ("false_positives", "false_negatives"))
         return (1.0 if dice is None or math.isnan(dice) else dice, -wrong)
 
-    return [dict(row) for row in sorted(per_image, key=badness)[:count]]
+    return [dict(row) for row in sorted(per_image, key=quality)[:count]]
 
 
 def count_splits(rows: Iterable[Mapping[str, str]]) -> dict[str, dict[str, int]]:
@@ -178,10 +178,10 @@ def count_splits(rows: Iterable[Mapping[str, str]]) -> dict[str, dict[str, int]]
 
 
 def hide_paths(text: str) -> str:
-    """Text in which an absolute path is replaced by its last part: they hold user names.
+    """Replace absolute paths, which may contain user names, by their last part.
 
-    Where a path that is not in quotes ends cannot be known, for directories may have spaces in their names. So
-    everything up to the last slash of the line is left out.
+    Where an unquoted path ends is unknown, because names of directories may contain spaces, so everything up to the
+    last slash of the line is left out.
     """
     text = _QUOTED_PATH.sub(lambda found: f"{found['quote']}{_last_part(found['path'])}{found['quote']}", text)
     return "\n".join(
@@ -210,7 +210,7 @@ def interval(value: Value) -> str:
 
 
 def words(name: str) -> str:
-    """Name of a metric as a person reads it."""
+    """Display name of a metric."""
     return HEADLINE[name][0] if name in HEADLINE else name.replace("_", " ")
 
 

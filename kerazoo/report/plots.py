@@ -1,4 +1,4 @@
-"""Pictures of a run: learning curves and galleries, written as PNG without any global matplotlib state."""
+"""Figures of a run: learning curves and galleries, written as PNG without global matplotlib state."""
 
 import csv
 import json
@@ -11,9 +11,9 @@ from kerazoo.report.colors import (
     ERROR_COLORS,
     as_mask,
     class_color,
+    dilate,
     error_kinds,
     error_map,
-    grow,
     outline_width,
     overlay,
     paint_errors,
@@ -34,7 +34,7 @@ _SETTINGS = {
 
 
 def curves(metrics_csv: str | Path, path: str | Path) -> Path:
-    """Draw every quantity of a Keras `CSVLogger` file over the epochs, training beside validation.
+    """Plot learning curves: every quantity of a Keras `CSVLogger` file, training beside validation.
 
     Args:
         metrics_csv: File with a column `epoch` (from 0) and any other columns; `val_x` is drawn in the panel of `x`.
@@ -122,16 +122,17 @@ def heat_maps(
     ignore_class: int | None = None,
     title: str | None = None,
 ) -> Path:
-    """Draw what weak supervision sees, case by case: image, truth if every row has one, heat map, thresholded map.
+    """Draw class activation maps, case by case: image, truth if every row has one, heat map, thresholded map.
 
     Args:
-        rows: One mapping per case, at most 64: `image` as in `gallery`; `heat`, float in [0, 1], `(H, W)` of the
-            foreground or `(H, W, C)` of the classes, of which the highest of the foreground is drawn; `mask` `(H, W)`
-            class ids; optionally `truth` `(H, W)`; and `title` (or `id`), to which the Dice coefficient is added where
-            there is a truth.
+        rows: One mapping per case, at most 64: `image` `(H, W)` or `(H, W, C)` of any numeric dtype; `heat`, float in
+            [0, 1], `(H, W)` of the foreground or `(H, W, C)` of the classes, of which the highest of the foreground is
+            drawn; `mask` `(H, W)` class ids; optionally `truth` `(H, W)`; and `title` (or `id`), to which the Dice
+            coefficient is added where there is a truth.
         path: PNG to write; missing directories are made.
-        class_names: As in `gallery`.
-        ignore_class: As in `gallery`.
+        class_names: Names of all classes from id 0, the background, on; shown in the legend if there are several
+            foreground classes.
+        ignore_class: Id in the truth of pixels that count nowhere, drawn as background; None if there are none.
         title: Line above the pictures, or None.
 
     Returns: `path`.
@@ -155,11 +156,11 @@ def heat_maps(
 
 
 def rule_surface(surface_csv: str | Path, rule_json: str | Path, path: str | Path) -> Path:
-    """Draw how a metric depends on the settings of a decision rule, and which were chosen.
+    """Plot a metric over the settings of a decision rule, with the chosen ones marked.
 
     For every setting that was varied the metric over its values, each with the best of the others; and for pixel and
-    image threshold together, with the best smallest area. Drawn is the grid of the search, marked are the chosen rule
-    and the one before.
+    image threshold together, with the best smallest area. The lines are the grid of the search, the marks the chosen
+    rule and the one before.
 
     Args:
         surface_csv: File that `kerazoo.inference.Tuning.save` wrote.
@@ -212,7 +213,7 @@ def rule_surface(surface_csv: str | Path, rule_json: str | Path, path: str | Pat
 
 
 def describe(truth: np.ndarray, prediction: np.ndarray) -> str:
-    """One case in words: its Dice coefficient, or on an empty image what was falsely found there.
+    """Caption of a case: its Dice coefficient, or the false-positive pixels of an empty image.
 
     With several foreground classes it is the mean over those of the truth or the prediction.
     """
@@ -245,9 +246,9 @@ def read_metrics(metrics_csv: str | Path) -> tuple[np.ndarray, dict[str, np.ndar
 
 
 def _grid(surface_csv: str | Path, rule: Mapping) -> list[dict[str, float]]:
-    """The first grid of the search, of rules that score images and count areas as `rule` does.
+    """The first grid of the search, for rules with the score, rank and kind of area of `rule`.
 
-    A rule without image threshold calls no image empty: it has -inf.
+    A missing image threshold is -inf: no image is called empty.
     """
     kind = {name: str(rule[name]) for name in ("per_component", "score", "rank")}
     with Path(surface_csv).open(newline="", encoding="utf-8") as file:
@@ -256,7 +257,7 @@ def _grid(surface_csv: str | Path, rule: Mapping) -> list[dict[str, float]]:
 
 
 def _envelope(grid: Sequence[Mapping], *names: str) -> tuple[list, list[float]]:
-    """Values (tuples of them for several names) in order, and the best of the rows that have each."""
+    """Sorted values (tuples for several names), and the best metric at each."""
     best: dict = {}
     for row in grid:
         key = row[names[0]] if len(names) == 1 else tuple(row[name] for name in names)
@@ -266,7 +267,7 @@ def _envelope(grid: Sequence[Mapping], *names: str) -> tuple[list, list[float]]:
 
 
 def _draw_plane(figure, axes, grid: Sequence[Mapping], facts: Mapping) -> None:
-    """The metric over pixel threshold and image threshold, each cell with the best smallest area."""
+    """Heat map of the metric over pixel threshold and image threshold, each cell with the best smallest area."""
     cells, best = _envelope(grid, "pixel_threshold", "image_threshold")
     across, up = (sorted({cell[i] for cell in cells}) for i in range(2))
     plane = np.full((len(up), len(across)), np.nan)
@@ -284,7 +285,7 @@ def _draw_plane(figure, axes, grid: Sequence[Mapping], facts: Mapping) -> None:
 
 
 def _place(values: Sequence[float], value: float | None) -> float:
-    """Where a value lies among those of an axis on which they are evenly spaced; None is the first, "none"."""
+    """Position of a value on an axis whose `values` are evenly spaced; None is the first, "none"."""
     if value is None or value <= values[0]:
         return 0.0
     first = 1 if values[0] == -np.inf else 0
@@ -292,14 +293,14 @@ def _place(values: Sequence[float], value: float | None) -> float:
 
 
 def _tick_thresholds(axis, values: Sequence[float]) -> None:
-    """About six ticks that name the thresholds at their places."""
+    """Label about six of the thresholds."""
     places = np.unique(np.linspace(0, len(values) - 1, min(6, len(values))).round().astype(int))
     axis.set_ticks(places, ["none" if values[i] == -np.inf else f"{values[i]:.3g}" for i in places])
 
 
 def _panels(row: Mapping, truth: np.ndarray, prediction: np.ndarray, with_probability: bool) -> list[np.ndarray]:
     image = row["image"]
-    kinds = grow(error_kinds(truth, prediction), outline_width(truth.shape) - 1)  # single pixels survive a thumbnail
+    kinds = dilate(error_kinds(truth, prediction), outline_width(truth.shape) - 1)  # single pixels survive a thumbnail
     panels = [to_rgb(image), overlay(image, truth), overlay(image, prediction), paint_errors(kinds, image)]
     if with_probability:
         panels.append(_foreground(np.asarray(row["probability"], "float32")))

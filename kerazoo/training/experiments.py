@@ -1,4 +1,4 @@
-"""Compare runs: the same recipe with other seeds is one experiment, and its spread is part of the result."""
+"""Compare runs: recipes that differ in seeds alone are one experiment, reported with its spread and tested."""
 
 import itertools
 import json
@@ -8,19 +8,22 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from kerazoo.training.run import read_run, require_file
 
-RUNS_FOR_A_TEST = 8  # from there on the formulas of the Anderson-Darling test hold
+RUNS_FOR_A_TEST = 8
+"""Fewer runs are not tested: the approximate p of the Anderson-Darling test needs as many."""
 
 
 class Spread(NamedTuple):
     """A metric over runs.
 
     Attributes:
-        mean: Over the runs it is defined in.
+        mean: Mean over the runs that define it.
         deviation: Sample standard deviation; None for a single run.
-        median: Of the same runs.
-        values: Of the same runs, in their order.
+        median: Median.
+        values: The values, in the order of the runs.
     """
 
     mean: float
@@ -30,7 +33,7 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, values: Iterable[float]) -> "Spread":
-        """Of at least one finite number."""
+        """Spread of at least one finite number."""
         values = tuple(map(float, values))
         deviation = statistics.stdev(values) if len(values) > 1 else None
         return cls(statistics.fmean(values), deviation, statistics.median(values), values)
@@ -44,13 +47,13 @@ class Spread(NamedTuple):
 
 
 class Experiment(NamedTuple):
-    """Runs whose recipes differ in nothing but seeds.
+    """Runs whose recipes differ in seeds alone.
 
     Attributes:
         name: Name of the recipe.
         runs: Directories of the runs.
         seeds: Their training seeds.
-        metrics: Name to spread; a metric that no run defines is left out.
+        metrics: Spread by name, of the metrics that a run defines.
     """
 
     name: str
@@ -87,7 +90,7 @@ def compare(runs: Iterable[str | Path]) -> list[Experiment]:
         said = " and ".join(f"{path} on {split!r}" for split, path in splits.items())
         raise ValueError(f"The runs were evaluated on different splits: {said}. Evaluate them on the same one.")
     for members in found.values():
-        _judged_alike(members)
+        _check_evaluated_alike(members)
     return [
         Experiment(
             name=members[0][1].name,
@@ -119,11 +122,11 @@ def table(experiments: list[Experiment]) -> Any:
 
 
 class Difference(NamedTuple):
-    """Whether two samples, such as a score over the seeds of two experiments, differ by more than chance.
+    """Tests of whether two samples, such as a score over the seeds of two experiments, differ by more than chance.
 
     Attributes:
         medians: p of Mood's median test.
-        means: p of Welch's t test; None where `normal` rejects a normal distribution, or too few values tell.
+        means: p of Welch's t test; None where `normal` rejects a normal distribution, or there are too few values.
         normal: p of the Anderson-Darling test of each sample; None below 8 values, or where all are equal.
     """
 
@@ -133,12 +136,12 @@ class Difference(NamedTuple):
 
 
 def difference(first: Iterable[float], second: Iterable[float], *, level: float = 0.05) -> Difference:
-    """Test two samples against each other: their medians, and if they look normally distributed their means.
+    """Test two samples against each other: their medians and, if both look normally distributed, their means.
 
     Args:
         first: Finite numbers, one per seed.
         second: Likewise; not paired with `first`.
-        level: Below which p of Anderson-Darling rejects a normal distribution.
+        level: Level at which the Anderson-Darling test rejects a normal distribution.
 
     Returns: the p values, two-sided and not corrected for several comparisons.
 
@@ -156,7 +159,7 @@ def difference(first: Iterable[float], second: Iterable[float], *, level: float 
 
 
 def median_test(first: Iterable[float], second: Iterable[float]) -> float:
-    """Probability of Mood's median test: do the samples lie above their common median equally often?
+    """P of Mood's median test: do the samples lie above their common median equally often?
 
     χ² of the table of counts with Yates's correction. Values that are the median count as below it; if nothing is above
     it then as above, and if all values are equal p is 1.
@@ -175,36 +178,24 @@ def median_test(first: Iterable[float], second: Iterable[float]) -> float:
 
 
 def normality(values: Iterable[float]) -> float | None:
-    """Probability of the Anderson-Darling test for a normal distribution with the mean and variance of the sample.
+    """P of the Anderson-Darling test for a normal distribution with the mean and variance of the sample.
 
-    Stephens's formulas for p, in D'Agostino and Stephens, Goodness-of-Fit Techniques, 1986, table 4.9.
-
-    Returns: p; None for fewer than 8 values, for which the formulas do not hold, and where all are equal.
+    Returns: p; None for fewer than 8 values, for which its approximation does not hold, and where all are equal.
 
     Raises:
         ValueError: The sample is empty or not finite.
     """
-    ordered = sorted(_checked(values))
-    n = len(ordered)
-    if n < RUNS_FOR_A_TEST or ordered[0] == ordered[-1]:
+    sample = np.array(_checked(values))
+    if len(sample) < RUNS_FOR_A_TEST or np.ptp(sample) == 0:
         return None
-    from scipy import stats
+    from statsmodels.stats.diagnostic import normal_ad
 
-    mean, deviation = statistics.fmean(ordered), statistics.stdev(ordered)
-    scaled = [(value - mean) / deviation for value in ordered]
-    terms = [(2 * i + 1) * float(stats.norm.logcdf(scaled[i]) + stats.norm.logsf(scaled[n - 1 - i])) for i in range(n)]
-    a = (-n - math.fsum(terms) / n) * (1 + 0.75 / n + 2.25 / n**2)
-    if a >= 0.6:
-        return math.exp(1.2937 - 5.709 * a + 0.0186 * a**2) if a < 150 else 0.0
-    if a > 0.34:
-        return math.exp(0.9177 - 4.279 * a - 1.38 * a**2)
-    if a > 0.2:
-        return 1 - math.exp(-8.318 + 42.796 * a - 59.938 * a**2)
-    return 1 - math.exp(-13.436 + 101.14 * a - 223.73 * a**2)
+    with np.errstate(divide="ignore"):  # a far outlier has a tail probability of 0
+        return float(normal_ad(sample)[1])
 
 
 def differences(experiments: list[Experiment]) -> Any:
-    """A `rich` table of tests of each experiment against the first, where both have runs enough; None without any."""
+    """A `rich` table of tests of each experiment against the first, where both have enough runs; None if none has."""
     from rich.table import Table
 
     view = Table("recipe", "metric", "p of medians (Mood)", "p of means (Welch)", title_justify="left")
@@ -226,8 +217,8 @@ def _checked(values: Iterable[float]) -> list[float]:
     return numbers
 
 
-def _judged_alike(members: list[tuple[Path, Any, dict[str, Any]]]) -> None:
-    """Raise ValueError if runs of one recipe cannot share a mean: `kerazoo evaluate` takes other settings than its."""
+def _check_evaluated_alike(members: list[tuple[Path, Any, dict[str, Any]]]) -> None:
+    """Raise ValueError if runs of one recipe were evaluated with different settings, so that a mean makes no sense."""
     for setting in ("checkpoint", "tuned_by", "threshold"):
         if setting == "threshold" and members[0][2].get("tuned_by"):
             continue  # each run has the rule that was tuned for it
@@ -249,6 +240,6 @@ def _spreads(runs: list[dict[str, Any]]) -> dict[str, Spread]:
 
 
 def _without_seeds(recipe: Any) -> str:
-    """The recipe as text, less its name, its seeds, and what does not change the model."""
+    """The recipe as text, without its name and seeds."""
     content = recipe.model_dump(mode="json", exclude={"name": True, "training": {"seed"}, "data": {"split": {"seed"}}})
     return json.dumps(content, sort_keys=True)

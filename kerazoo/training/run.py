@@ -1,8 +1,8 @@
-"""The run directory: what `train` leaves, and everything else reads.
+"""The run directory: written by `train`, read by everything else.
 
 recipe.yaml            the recipe with every default spelled out
-run.json               where the data lay, its classes and channels, the seconds of training
-environment.json       versions and devices
+run.json               directory of the data, number and names of the classes, channels of the images
+environment.json       versions, devices and the minutes of training
 audit.json             the source, the sampler and the splits in numbers, and the warnings of the source
 doctor.json            what kerazoo.doctor found in the first batches, unless the recipe leaves it out
 start.json             what came from an earlier training, and what was new, where the recipe says `model.start`
@@ -10,7 +10,7 @@ phases.json            what trained in each phase, and at which rates
 split.csv              id, split (train, val, test)
 metrics.csv, logs/     metrics of each epoch, and the same for TensorBoard
 checkpoints/           best.keras, last.keras
-evaluation.json        metrics of the checkpoint that the recipe names
+evaluation.json        metrics of one checkpoint on one split, and of each image
 counts.npz             the pixels of each image that these metrics are made of
 plots/, gallery/, report.html
 """

@@ -15,11 +15,12 @@ from support.weights_server import WeightsServer
 
 import kerazoo as kz
 from kerazoo.checkpoints import catalog
-from kerazoo.checkpoints.record import BY_128, CAFFE, MINUS_ONE_TO_ONE, TORCH, Record
+from kerazoo.checkpoints.record import Record
 from kerazoo.checkpoints.tensors import places
 from kerazoo.cli import app
 from kerazoo.encoders import ENCODERS
 from kerazoo.encoders.applications import Application
+from kerazoo.types import BY_128, CAFFE, MINUS_ONE_TO_ONE, TORCH
 
 spec = importlib.util.spec_from_file_location("weights_check", REPOSITORY / "weights" / "check.py")
 check = importlib.util.module_from_spec(spec)
@@ -219,7 +220,7 @@ def test_a_segmenter_starts_from_weights_asked_for_by_name(mirror, monkeypatch):
     """Journey: a name, a server, a model; then the same without a network."""
     part = ENCODERS["resnet18"]
     rng = np.random.default_rng(0)
-    wanted = places(kz.encoders.create("resnet18"), part.module_of)
+    wanted = places(kz.encoders.create("resnet18"), part.state_dict_name)
     tensors = {name: rng.uniform(0.5, 1.5, shape).astype("float32") for name, shape in wanted.items()}
     head = {"fc.weight": np.zeros((1000, 512), "float32"), "fc.bias": np.zeros(1000, "float32")}
     mirror.files["/resnet18.smp_imagenet/model.safetensors"] = safetensors.numpy.save({**tensors, **head})

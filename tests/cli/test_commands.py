@@ -207,7 +207,7 @@ def test_export_is_compared_with_the_model(run, tmp_path):
     assert float(difference[1]) < 1e-4
     code, text = call("export", run, "--to", tmp_path / "other", "--format", "onnxx")
     assert code == 2
-    assert "received 'onnxx'" in text
+    assert "'onnxx' is not" in text
 
 
 def test_report_is_written_anew(run):

@@ -11,11 +11,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from support.encoders import build_encoder
 from support.golden_rule import fill, image
 
 import kerazoo as kz
 from kerazoo.checkpoints import tensors
-from kerazoo.encoders.build import build_encoder
 from kerazoo.encoders.resnet import basic_block
 
 TINY = kz.encoders.ResNet(block=basic_block, depths=(1, 1, 1, 1), widths=(8, 8, 12, 16), expansion=1, stem_width=8)
@@ -35,7 +35,7 @@ def encoder():
 def state(encoder):
     """A state dict as timm would write it, classifier and counters included."""
     timm = {"fc.weight": (10, 16), "fc.bias": (10,), "bn1.num_batches_tracked": ()}
-    return state_of({**tensors.places(encoder, TINY.module_of), **timm})
+    return state_of({**tensors.places(encoder, TINY.state_dict_name), **timm})
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_whatever_does_not_fit_is_listed_and_nothing_is_changed(encoder, state):
     changed["layer3.0.convolution1.weight"] = changed.pop("layer3.0.conv1.weight")
     before = [np.copy(value) for value in encoder.get_weights()]
     with pytest.raises(ValueError, match="the state dict do not fit the model 'encoder'") as error:
-        tensors.assign(encoder, changed, TINY.module_of, allow_unexpected=("fc.*",))
+        tensors.assign(encoder, changed, TINY.state_dict_name, allow_unexpected=("fc.*",))
     lines = str(error.value).splitlines()
     assert lines[1] == "2 not in the model:"
     assert lines[2].startswith("  layer9.0.conv1.weight (8, 8, 3, 3)")
@@ -142,17 +142,17 @@ def test_whatever_does_not_fit_is_listed_and_nothing_is_changed(encoder, state):
 
 def test_long_lists_are_cut_and_counted(encoder):
     with pytest.raises(ValueError, match=r"(?s)1 not in the model:.* missing:.*… and \d+ more") as error:
-        tensors.assign(encoder, {"a": np.zeros(1)}, TINY.module_of)
+        tensors.assign(encoder, {"a": np.zeros(1)}, TINY.state_dict_name)
     assert len(str(error.value).splitlines()) == 3 + 1 + tensors.SHOWN + 1
 
 
 def test_exceptions_are_named_by_patterns(encoder, state):
     without = {name: value for name, value in state.items() if not name.startswith("layer4")}
     with pytest.raises(ValueError, match="missing"):
-        tensors.assign(encoder, without, TINY.module_of, allow_unexpected=("fc.*",))
+        tensors.assign(encoder, without, TINY.state_dict_name, allow_unexpected=("fc.*",))
     with pytest.raises(ValueError, match=r"2 not in the model:\n  fc\.weight"):
-        tensors.assign(encoder, state, TINY.module_of)
-    tensors.assign(encoder, without, TINY.module_of, allow_unexpected=("fc.*",), allow_missing=("layer4.*",))
+        tensors.assign(encoder, state, TINY.state_dict_name)
+    tensors.assign(encoder, without, TINY.state_dict_name, allow_unexpected=("fc.*",), allow_missing=("layer4.*",))
 
 
 @pytest.mark.parametrize("name", ["resnet34", "resnet50"])
@@ -162,7 +162,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path, state, name):
         block=basic_block, depths=(2, 1, 1, 1) if name == "resnet34" else (1, 1, 1, 1), widths=(8, 8, 12, 16),
         expansion=1, stem_width=8,
     )  # fmt: skip
-    shapes = tensors.places(build_encoder(other, image_shape=(32, 32, 3))[0], other.module_of)
+    shapes = tensors.places(build_encoder(other, image_shape=(32, 32, 3))[0], other.state_dict_name)
     if name == "resnet50":
         shapes = {key.replace("conv2", "conv3"): shape for key, shape in shapes.items()}
     path = tmp_path / f"{name}.safetensors"
@@ -173,7 +173,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path, state, name):
 
 def test_two_weights_may_not_read_one_tensor(encoder, state):
     with pytest.raises(ValueError, match=r"Both conv1/kernel and layer1_0_conv1/kernel are mapped to the tensor same"):
-        tensors.assign(encoder, state, lambda path: "same" if "conv1" in path else TINY.module_of(path))
+        tensors.assign(encoder, state, lambda path: "same" if "conv1" in path else TINY.state_dict_name(path))
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,9 @@ def test_every_fault_is_found_by_name_and_nothing_else(faulty, workers):
     text = str(report)
     assert "lossy: 1 masks that were anti-aliased or compressed with loss" in text
     assert text.endswith("10 findings, in 8 of 29 samples.")
+    assert {finding.kind for finding in report.findings if finding.severity == "warning"} == {"mixed", "orphan"}
+    with pytest.raises(ValueError, match="(?s)ERROR missing: .*ERROR duplicate: Images good/0 and good/twin"):
+        report.raise_for_errors()
 
 
 def test_the_list_of_exclusions_makes_the_source_clean_and_the_data_stay_as_they_are(faulty, tmp_path):
@@ -113,7 +116,10 @@ def test_reports(faulty, tmp_path):
     content = json.loads((tmp_path / "report.json").read_text())
     assert content["samples"] == 29
     assert content["counts"] == dict.fromkeys(EXPECTED, 1)
-    assert content["findings"][0]["id"] == "good/lonely"
+    assert [*content] == ["samples", "summary", "counts", "findings"]
+    first = content["findings"][0]
+    assert [*first] == ["kind", "id", "problem"]
+    assert (first["kind"], first["id"]) == ("missing", "good/lonely")
 
 
 def test_a_clean_folder(tmp_path):
@@ -121,6 +127,7 @@ def test_a_clean_folder(tmp_path):
         pair(tmp_path, f"{k}", FIGURE)
     report = verify(tmp_path)
     assert report.clean
+    assert report.ok
     assert str(report) == (
         "Source: 3 images, 3 with foreground (100.0 %), sizes 32-48 px, grey\nNothing found in 3 samples."
     )
@@ -178,7 +185,9 @@ def test_an_error_that_nobody_expected_is_a_finding_and_its_words_stay_out():
 
     images = np.stack([noise(k, (8, 8, 1)) for k in range(3)])
     report = verify(kz.data.Source(Broken(images=images, masks=np.zeros((3, 8, 8), np.uint8))))
-    assert report.findings == (("unreadable", "sample-001", "sample-001 cannot be read: KeyError."),)
+    (finding,) = report.findings
+    assert (finding.kind, finding.id) == ("unreadable", "sample-001")
+    assert finding.problem == "sample-001 cannot be read: KeyError."
 
 
 def test_a_label_that_the_mask_contradicts():

@@ -46,12 +46,12 @@ def test_deeplab_v3_equals_torchvision():
     def decoder(features):
         return (head(part(features), num_classes=3),)
 
-    def module_of(path):
+    def state_dict_name(path):
         if path.startswith("d_aspp/"):
             return f"0.{aspp_module(path.removeprefix('d_aspp/'))}"
         return {"d_conv1_conv": "1", "d_conv1_bn": "2", "h_logits": "4"}[path]
 
-    assert error_to_golden(decoder, "torchvision", module_of) < 1e-5
+    assert error_to_golden(decoder, "torchvision", state_dict_name) < 1e-5
 
 
 def impulse_response(decoder, size, *, channels=2):

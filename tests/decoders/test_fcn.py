@@ -55,7 +55,7 @@ def test_fcn_8s_is_the_papers_network(golden):
     """fc6 and fc7 as convolutions, scores of three levels, transposed convolutions whose kernels do mix channels."""
     decoder = FCN(width=3, context="fc", context_width=9)
     model = kz.segmenter(TINY_VGG, decoder, "linear", num_classes=2, preprocessing=False)
-    fill_layers(model.get_layer("encoder"), TINY_VGG.module_of)
+    fill_layers(model.get_layer("encoder"), TINY_VGG.state_dict_name)
     fill_layers(model.get_layer("decoder"), lambda layer: layer)
     assert relative_error(finest(model, image(11, (1, 64, 96, 3))), golden["fcn"]) < 1e-4
 

@@ -10,7 +10,7 @@ from support.torch_names import fill_layers
 import kerazoo as kz
 from kerazoo.decoders import DeconvNet, SegNet
 from kerazoo.encoders import VGG
-from kerazoo.encoders.switches import build_encoder_with_switches
+from kerazoo.encoders.build import build_encoder
 from kerazoo.types import Level
 
 GOLDEN = REPOSITORY / "tests" / "golden"
@@ -49,7 +49,7 @@ def composed(decoder, **options):
 def test_decoder_is_the_papers_network(golden, name, decoder, seed, size):
     model = composed(decoder)
     encoder, inner = model.get_layer("encoder"), model.get_layer("decoder")
-    fill_layers(encoder, TINY_VGG.module_of)
+    fill_layers(encoder, TINY_VGG.state_dict_name)
     fill_layers(inner, lambda layer: layer)
     tensors = encoder.predict_on_batch(image(seed, (1, *size, 3)))
     finest = inner.predict_on_batch(tensors)  # the one level that the linear head reads
@@ -62,7 +62,8 @@ def test_decoder_is_the_papers_network(golden, name, decoder, seed, size):
 
 def test_switches_say_where_the_maxima_of_each_level_are():
     """The next pooling's input is the level before it, at odd sizes too, and whichever levels are asked for."""
-    model, strides, after = build_encoder_with_switches(TINY_VGG, image_shape=(None, None, 3), depth=4)
+    built = build_encoder(TINY_VGG, image_shape=(None, None, 3), depth=4, switches=True)
+    model, strides, after = built.model, built.strides, built.switch_strides
     assert strides == (1, 2, 4, 8)
     assert after == (2, 4, 8)
     tensors = model.predict_on_batch(image(1, (1, 45, 67, 3)))
@@ -76,7 +77,8 @@ def test_switches_say_where_the_maxima_of_each_level_are():
 def test_keras_vgg_has_switches_and_the_same_levels_as_without(depth):
     part = kz.encoders.ENCODERS["vgg16"]
     plain = kz.encoders.create("vgg16", depth=depth)
-    model, strides, after = build_encoder_with_switches(part, image_shape=(None, None, 3), depth=depth)
+    built = build_encoder(part, image_shape=(None, None, 3), depth=depth, switches=True)
+    model, strides, after = built.model, built.strides, built.switch_strides
     model.set_weights(plain.get_weights())
     x = image(2, (1, 45, 67, 3))
     levels, tensors = plain.predict_on_batch(x), model.predict_on_batch(x)

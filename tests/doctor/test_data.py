@@ -10,9 +10,8 @@ from keras import layers
 from support.doctor_cases import LOGITS, SIZE, compiled, examine, images, masks, plain
 
 import kerazoo as kz
-from kerazoo.doctor.findings import Report, error, note
+from kerazoo.doctor.batches import inspect_batches
 from kerazoo.doctor.graph import last_activations
-from kerazoo.doctor.looking import look
 from kerazoo.encoders.resnet import basic_block
 
 BATCH = 4
@@ -79,10 +78,10 @@ def test_the_look_is_bounded_and_spread_over_arrays():
     assert examine(compiled(plain()), endless, batches=3).images == 6
     truth = masks(100)
     truth[-1, 0, 0] = 7
-    seen = look((images(100), truth), batches=5, batch_size=10)
-    assert (seen.batches, seen.number, seen.whole) == (5, 50, False)
-    assert not any(7 in values for facts in seen.targets[""] for values in facts.values)
-    assert look((images(100), truth), batches=10, batch_size=10).whole
+    facts = inspect_batches((images(100), truth), batches=5, batch_size=10)
+    assert (facts.num_batches, facts.num_images, facts.is_complete) == (5, 50, False)
+    assert not any(7 in values for batch in facts.targets[""] for values in batch.values)
+    assert inspect_batches((images(100), truth), batches=10, batch_size=10).is_complete
     truth[80:82, 0, 0] = 7
     codes = examine(compiled(plain()), (images(100), truth), batches=5, batch_size=10).codes
     assert codes == ("labels-outside",), "the fifth of five batches that are evenly apart starts at 80"
@@ -281,18 +280,3 @@ def test_the_report_speaks(capsys):
     json.dumps(report.to_dict())
     assert kz.doctor(model, (images(), masks()), verbose=False) == report
     assert capsys.readouterr().out == ""
-
-
-def test_the_report_is_a_table_without_foreign_html():
-    wicked = "<script>alert('x')</script>"
-    report = Report.of(
-        [note("a", "mild", "fix"), error("b", wicked, wicked), error("b", wicked, wicked)], batches=1, images=2
-    )
-    assert report.codes == ("b", "a"), "the worst first, each once"
-    table = report._repr_html_()
-    assert "<script>" not in table
-    assert table.count("&lt;script&gt;") == 2
-    assert table.count("<tr>") == 2
-    assert (
-        Report.of([], batches=1, images=2)._repr_html_() == "<p>nothing wrong, after a look at 2 images in 1 batch</p>"
-    )

@@ -55,6 +55,10 @@ HEALTHY = {
         compiled(plain(), lambda y, x: keras.ops.mean(keras.ops.square(y - x), axis=-1)),
         (images(), masks()),
     ),
+    "a function as a metric": lambda: (
+        compiled(plain(), metrics=[keras.metrics.mean_squared_error]),
+        (images(), masks()),
+    ),
     "a zero last layer": lambda: (compiled(plain(last=lambda x: layers.Rescaling(0.0)(x))), (images(), masks())),
     "weights": lambda: (
         compiled(plain(), kz.losses.BoundaryWeighted()),

@@ -8,11 +8,12 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from support.encoders import build_encoder
 
 import kerazoo as kz
 from kerazoo.checkpoints import download
+from kerazoo.encoders import strides
 from kerazoo.encoders.applications import REFUSED, SIZE, VARIANTS, Application, recorded
-from kerazoo.encoders.build import build_encoder, strides
 from kerazoo.encoders.graph import pyramid, trace, without_preprocessing
 from kerazoo.encoders.stem import adapt_stem
 from kerazoo.layers import ReverseColors, SpreadPool

@@ -6,13 +6,13 @@ import keras
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from support.encoders import build_encoder
 from support.golden_rule import fill, image
 from support.source_tree import REPOSITORY
 
 import kerazoo as kz
 from kerazoo._checks.models import as_list
 from kerazoo.checkpoints import tensors
-from kerazoo.encoders.build import build_encoder
 from kerazoo.encoders.resnet import basic_block
 from kerazoo.layers import SqueezeExcite
 
@@ -63,7 +63,7 @@ def checkpoint(tmp_path):
 
     def write(part, classifier="fc"):
         model, _ = build_encoder(part, image_shape=(32, 32, 3))
-        shapes = tensors.places(model, part.module_of)
+        shapes = tensors.places(model, part.state_dict_name)
         shapes |= {f"{classifier}.weight": (CLASSES, model.outputs[-1].shape[-1]), f"{classifier}.bias": (CLASSES,)}
         shapes |= {
             name.replace("running_var", "num_batches_tracked"): () for name in shapes if name.endswith("running_var")

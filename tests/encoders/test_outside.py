@@ -70,7 +70,7 @@ def test_sizes_that_cannot_be(shape, image_shape, message):
 
 
 def test_strides_that_are_not_exact_are_refused():
-    with pytest.raises(ValueError, match=r"output is \(15, 15\) for an image of \(64, 64\): that is no exact stride"):
+    with pytest.raises(ValueError, match=r"output is \(31, 31\) for an image of \(64, 64\): that is no exact stride"):
         segment(backbone_of((64, 64, 3), padding="valid"), image_shape=(64, 64, 3))
 
 

@@ -7,9 +7,10 @@ from keras import layers, ops
 from support.backend import SLOW_ON_JAX, value_and_gradient
 
 import kerazoo as kz
-from kerazoo.explain.explanations import walk
+from kerazoo.explain import activation_maximization, first_filters, grad_cam
 from kerazoo.explain.gradients import Gradient, intercepted
-from kerazoo.weak import activation_maximization, cam_beta, first_filters, grad_cam
+from kerazoo.explain.layer_paths import walk
+from kerazoo.weak import cam_beta
 
 pytestmark = pytest.mark.backends
 RNG = np.random.default_rng(0)

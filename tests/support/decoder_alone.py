@@ -27,10 +27,12 @@ def parameters(decoder, **options):
     return model.count_params()
 
 
-def error_to_golden(decoder, name, module_of, *, step=1):
+def error_to_golden(decoder, name, state_dict_name, *, step=1):
     """Largest difference from the reference's finest map, by the reference's largest value."""
     model, _ = wired(decoder)
-    tensors.assign(model, {key: fill(key, shape) for key, shape in tensors.places(model, module_of).items()}, module_of)
+    tensors.assign(
+        model, {key: fill(key, shape) for key, shape in tensors.places(model, state_dict_name).items()}, state_dict_name
+    )
     output = run(model, pyramid())[0][:, ::step, ::step]
     with np.load(GOLDEN) as golden:
         assert output.shape == golden[name].shape

@@ -49,10 +49,10 @@ def assert_equals_smp(golden, smp_class, part, pyramid=PYRAMID, size=SIZE):
     """The finest level is smp's, with weights that are a function of the name of each of smp's tensors."""
     model = decoder_model(part, pyramid)
 
-    def module_of(path):
+    def state_dict_name(path):
         return DECODERS[smp_class](path, len(pyramid))
 
-    assign(model, {name: fill(name, shape) for name, shape in places(model, module_of).items()}, module_of)
+    assign(model, {name: fill(name, shape) for name, shape in places(model, state_dict_name).items()}, state_dict_name)
     finest = run(model, arrays(pyramid, size))[0][:, ::5, ::5, :8]
     with np.load(GOLDEN) as file:
         reference = file[golden]

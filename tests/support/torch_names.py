@@ -10,18 +10,18 @@ from support.golden_rule import fill
 BATCHNORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 
 
-def fill_layers(model: keras.Model, module_of) -> None:
+def fill_layers(model: keras.Model, state_dict_name) -> None:
     """Set every weight of `model` to `golden_rule.fill` of the reference's tensor name.
 
     Args:
         model: Whose layers are filled, nested ones too.
-        module_of: Function from a layer's name to the reference's module ("layer1_0_conv1" to "layer1.0.conv1").
+        state_dict_name: Function from a layer's name to the reference's module ("layer1_0_conv1" to "layer1.0.conv1").
     """
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            fill_layers(layer, module_of)
+            fill_layers(layer, state_dict_name)
         elif layer.weights:
-            layer.set_weights([_value(module_of(layer.name), weight) for weight in layer.weights])
+            layer.set_weights([_value(state_dict_name(layer.name), weight) for weight in layer.weights])
 
 
 def _value(module: str, weight) -> np.ndarray:

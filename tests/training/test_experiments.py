@@ -58,6 +58,24 @@ def test_welch_worked_by_hand():
     assert difference(first, second).means == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("values", "p"),
+    [  # one of each of the four ranges of Stephens's approximation, D'Agostino and Stephens, 1986, table 4.9
+        (range(1, 11), lambda a: 1 - math.exp(-13.436 + 101.14 * a - 223.73 * a**2)),
+        ([1, 2, 3, 4, 5, 6, 7, 10], lambda a: 1 - math.exp(-8.318 + 42.796 * a - 59.938 * a**2)),
+        ([1, 2, 3, 4, 5, 6, 7, 14], lambda a: math.exp(0.9177 - 4.279 * a - 1.38 * a**2)),
+        ([1, 2, 3, 4, 5, 6, 7, 30], lambda a: math.exp(1.2937 - 5.709 * a + 0.0186 * a**2)),
+    ],
+)
+def test_normality_by_its_definition(values, p):
+    """A² = -n - Σ (2i - 1) (log Φ(zᵢ) + log(1 - Φ(zₙ₊₁₋ᵢ))) / n of the standardized sorted values."""
+    n, mean, deviation = len(values), np.mean(values), np.std(values, ddof=1)
+    below = [math.erfc(-(value - mean) / deviation / math.sqrt(2)) / 2 for value in sorted(values)]
+    terms = [(2 * i + 1) * (math.log(below[i]) + math.log(1 - below[n - 1 - i])) for i in range(n)]
+    corrected = (-n - sum(terms) / n) * (1 + 0.75 / n + 2.25 / n**2)
+    assert normality(values) == pytest.approx(p(corrected), rel=1e-9)
+
+
 @pytest.mark.parametrize("draw", ["normal", "uniform", "exponential", "standard_cauchy"])
 @pytest.mark.parametrize("n", [8, 10, 25, 200])
 def test_normality_is_anderson_darling(draw, n):

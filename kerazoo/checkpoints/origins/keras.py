@@ -9,7 +9,8 @@ families that have none.
 
 from typing import Any
 
-from kerazoo.checkpoints.record import BY_128, CAFFE, MINUS_ONE_TO_ONE, NOT_STATED, TORCH, Preprocessing, Record
+from kerazoo.checkpoints.record import NOT_STATED, Record
+from kerazoo.types import BY_128, CAFFE, MINUS_ONE_TO_ONE, TORCH, Preprocessing
 
 IN21K_THEN_1K = ("ImageNet-21k", "ImageNet-1k")
 

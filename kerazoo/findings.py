@@ -1,14 +1,16 @@
-"""Findings in words, and the report that holds them."""
+"""What `kerazoo.doctor` and `kerazoo.data.verify` find wrong, in words, and the report that holds it."""
 
 import html
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 _COLORS = {"error": "#b3261e", "warning": "#8a5a00", "note": "#1f5fa8"}
+_SHOWN = 10  # findings of one code that a table or an error shows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,16 +22,28 @@ class Finding:
             "note": worth knowing.
         code: Short name of the kind of finding, such as "labels-outside"; it stays the same between versions.
         message: What was seen, and why it matters.
-        fix: What to change.
+        fix: What to change; empty where the message says it.
+        id: The sample; None for a finding on a model, or on the data as a whole.
     """
 
     severity: Severity
     code: str
     message: str
-    fix: str
+    fix: str = ""
+    id: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """The code, as the files of `kerazoo.data.verify` call it."""
+        return self.code
+
+    @property
+    def problem(self) -> str:
+        """The message, as the files of `kerazoo.data.verify` call it."""
+        return self.message
 
     def __str__(self) -> str:
-        return f"{self.severity.upper()} {self.code}: {self.message}\n    {self.fix}"
+        return f"{self.severity.upper()} {self.code}: {self.message}" + (f"\n    {self.fix}" if self.fix else "")
 
 
 def error(code: str, message: str, fix: str) -> Finding:
@@ -47,25 +61,25 @@ def note(code: str, message: str, fix: str) -> Finding:
     return Finding(severity="note", code=code, message=message, fix=fix)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
-    """What `kerazoo.doctor` found; prints as text, and shows as a table in a notebook.
+    """What `kerazoo.doctor` or `kerazoo.data.verify` found; prints as text, and shows as a table in a notebook.
 
     Attributes:
         findings: The worst first.
-        batches: Batches that were looked at.
-        images: Images in them.
+        images: Number of images that were examined.
+        batches: Number of batches they came in; None where images were read one by one.
     """
 
     findings: tuple[Finding, ...]
-    batches: int
     images: int
+    batches: int | None = None
 
     @classmethod
     def of(cls, findings: Iterable[Finding], *, batches: int, images: int) -> "Report":
-        """A report of findings in any order, each kept once, after a look at `images` in `batches`."""
-        unique = dict.fromkeys(findings)
-        return cls(tuple(sorted(unique, key=lambda each: SEVERITIES.index(each.severity))), batches, images)
+        """A report of findings in any order, each kept once, on `images` images in `batches` batches."""
+        ordered = sorted(dict.fromkeys(findings), key=lambda each: SEVERITIES.index(each.severity))
+        return cls(findings=tuple(ordered), images=images, batches=batches)
 
     @property
     def ok(self) -> bool:
@@ -82,40 +96,52 @@ class Report:
         """The kinds of the findings, in their order."""
         return tuple(each.code for each in self.findings)
 
+    def _headline(self) -> str:
+        """How much was found in how much, in one line."""
+        counts = Counter(each.severity for each in self.findings)
+        words = [_count(counts[severity], severity) for severity in SEVERITIES if counts[severity]]
+        examined = _count(self.images, "image")
+        if self.batches is not None:
+            examined += f" in {_count(self.batches, 'batch', 'batches')}"
+        return f"{', '.join(words) or 'nothing wrong'}, after a look at {examined}"
+
     def raise_for_errors(self) -> None:
         """Do nothing if there is no error.
 
         Raises:
-            ValueError: There is one; the message holds all of them.
+            ValueError: There is one; the message holds all of them, of each code the first ten.
         """
         if self.errors:
-            raise ValueError("\n".join(["The model should not be trained like this:", *map(str, self.errors)]))
+            raise ValueError("\n".join(["A model should not be trained like this:", *map(str, _first(self.errors))]))
 
     def to_dict(self) -> dict[str, Any]:
         """The report in types of JSON."""
-        return {
-            "batches": self.batches,
-            "images": self.images,
-            "findings": [asdict(each) for each in self.findings],
-        }
+        findings = [
+            {"severity": each.severity, "code": each.code, "message": each.message, "fix": each.fix}
+            for each in self.findings
+        ]
+        return {"batches": self.batches, "images": self.images, "findings": findings}
 
     def __str__(self) -> str:
         return "\n".join([self._headline(), *map(str, self.findings)])
-
-    def _headline(self) -> str:
-        counts = [sum(each.severity == severity for each in self.findings) for severity in SEVERITIES]
-        words = [_count(number, severity) for number, severity in zip(counts, SEVERITIES, strict=True) if number]
-        seen = f"{_count(self.images, 'image')} in {_count(self.batches, 'batch', 'batches')}"
-        return f"{', '.join(words) or 'nothing wrong'}, after a look at {seen}"
 
     def _repr_html_(self) -> str:
         rows = "".join(
             f'<tr><td style="color:{_COLORS[each.severity]}"><b>{each.severity}</b></td>'
             f"<td><code>{html.escape(each.code)}</code></td>"
             f'<td style="text-align:left">{html.escape(each.message)}<br><b>{html.escape(each.fix)}</b></td></tr>'
-            for each in self.findings
+            for each in _first(self.findings)
         )
         return f"<p>{html.escape(self._headline())}</p>" + (f"<table>{rows}</table>" if rows else "")
+
+
+def _first(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The first few findings of each code."""
+    counts: Counter[str] = Counter()
+    for finding in findings:
+        counts[finding.code] += 1
+        if counts[finding.code] <= _SHOWN:
+            yield finding
 
 
 def _count(number: int, word: str, words: str | None = None) -> str:

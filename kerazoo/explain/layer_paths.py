@@ -1,0 +1,36 @@
+"""Finding a layer in a model and its sub-models by name or path."""
+
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+
+def walk(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Paths and layers of a model and of its sub-models, each sub-model before what is in it."""
+    for layer in model.layers:
+        yield prefix + layer.name, layer
+        if isinstance(layer, keras.Model):
+            yield from walk(layer, f"{prefix}{layer.name}/")
+
+
+def find_layer(model: keras.Model, name: str) -> Any:
+    """The layer of a model or of its sub-models with a name or path.
+
+    Raises:
+        ValueError: there is none, or several of that name.
+    """
+    paths = list(walk(model))
+    found = {path: layer for path, layer in paths if path == name or path.endswith(f"/{name}")}
+    if name in found or len(found) == 1:
+        return found.get(name) or next(iter(found.values()))
+    if found:
+        raise ValueError(f"`layer` {name!r} may be any of {sorted(found)}. Give the path.")
+    names = {known for path, _ in paths for known in (path, path.rpartition("/")[2])}
+    near = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.5)
+    meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise ValueError(
+        f"There is no layer {name!r} in what {model.name!r} gives.{meant} Its sub-models and layers are "
+        f"{[layer.name for layer in model.layers]}."
+    )
