@@ -31,14 +31,20 @@ TABLE = "results.csv"
 _FIXED = ("arm", "seed", "recipe", "checkpoint", "epoch", "images", "minutes", "backend", "date")
 
 
+def seeds_of(text: str) -> list[int]:
+    """Whole numbers of a text such as `0-9` or `0,3,5-7`.
+
+    Raises:
+        ValueError: The text is none of that kind.
+    """
+    parts = [re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part) for part in text.split(",")]
+    if not all(parts):
+        raise ValueError(f"seeds read 0-9 or 0,3,5-7; received {text!r}.")
+    return [seed for part in parts if part for seed in range(int(part[1]), int(part[2] or part[1]) + 1)]
+
+
 def _seeds(value: Any) -> Any:
-    """Whole numbers of a text such as `0-9` or `0,3,5-7`; a list is one."""
-    if isinstance(value, int):
-        return [value]
-    if not isinstance(value, str) or not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", value.replace(" ", "")):
-        return value
-    ends = [part.split("-") for part in value.replace(" ", "").split(",")]
-    return [seed for part in ends for seed in range(int(part[0]), int(part[-1]) + 1)]
+    return seeds_of(str(value)) if isinstance(value, int | str) else value
 
 
 class Study(Section):
@@ -48,7 +54,7 @@ class Study(Section):
         name: What tables and plots call the study; the file's name if the file does not say.
         recipe: Path of the recipe, from the directory of the study's file.
         seeds: Training seeds of every arm: a list, or a text such as 0-9.
-        metrics: What is compared, of evaluation.json; the first is what an arm wins or loses by.
+        metrics: What is compared, of evaluation.json, each by itself.
         set: Fields of the recipe with their values, for every arm: {training.batch_size: 8}.
         arms: Name of each arm to the fields that it changes, with their values; the first is what the others are
             compared with.
@@ -167,7 +173,7 @@ def study(
             console.print(f"failed: {failed[-1]}", highlight=False, soft_wrap=True, markup=False, style="red")
             continue
         row = _row(run, result)
-        _append(table, row)
+        append_row(table, row)
         if not study.keep_checkpoints:
             for folder in ("checkpoints", "logs"):
                 shutil.rmtree(run.directory / folder, ignore_errors=True)
@@ -310,7 +316,7 @@ def _row(run: _Run, result: Mapping[str, Any]) -> dict[str, str]:
     return {**{name: str(value) for name, value in zip(_FIXED, fixed, strict=True)}, **defined}
 
 
-def _append(table: Path, row: dict[str, str]) -> None:
+def append_row(table: Path, row: dict[str, str]) -> None:
     """One more row; the file is whole at any moment."""
     rows = [*read_table(table), row]
     names = dict.fromkeys(name for each in rows for name in each)

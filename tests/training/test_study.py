@@ -210,7 +210,7 @@ def test_the_bootstrap_is_paired_and_of_images(tmp_path):
     ("changes", "message"),
     [
         ({"arm": {}}, r"study\.yaml is not a valid study:\n  arm: unknown field; did you mean 'arms'\?"),
-        ({"seeds": "many"}, r"seeds: .*received 'many'"),
+        ({"seeds": "many"}, r"seeds: seeds read 0-9 or 0,3,5-7; received 'many'"),
         ({"seeds": []}, r"seeds: .*at least 1 item"),
         ({"arms": {"a/b": {}}}, r"arms: an arm is the name of a directory: .*'a/b'"),
     ],
