@@ -221,7 +221,7 @@ def test_bad_studies_are_named(place, changes, message):
 
 
 def test_bad_arms_are_named(place):
-    with pytest.raises(ValueError, match=r"arm 'b': .*training\.epoch: unknown field; did you mean 'epochs'"):
+    with pytest.raises(ValueError, match=r"(?s)arm 'b': .*training\.epoch: unknown field; did you mean 'epochs'"):
         write(place, arms={"a": {}, "b": {"training.epoch": 3}}).recipes()
     with pytest.raises(ValueError, match="The arms 'a' and 'b' are one recipe"):
         write(place, arms={"a": {}, "b": {"training.epochs": 1}}).recipes()
