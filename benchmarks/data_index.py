@@ -20,7 +20,7 @@ import numpy as np
 from machine import write
 
 import kerazoo as kz
-from kerazoo.data.batches.sampling import Draw, Order, audit_order, strata
+from kerazoo.data.batches.sampling import EpochSampler, Order, audit_order, strata
 from kerazoo.data.shards import FORMAT, RECORDS, ROW, SOURCE, join, save, shard_name
 
 SHARD, SLICES = 256, 40
@@ -74,7 +74,7 @@ def measure(root: Path, sampler: str, balance: str) -> dict[str, object]:
     order = Order(size=len(train), strata=kinds, names=names, sampler=sampler, seed=0)
     if sampler != "natural":
         str(audit_order(order))
-    index, _ = Draw(order)()
+    index, _ = EpochSampler(order)()
     started = time.perf_counter()
     return {
         "images": len(source),

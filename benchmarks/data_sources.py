@@ -222,7 +222,7 @@ def main() -> None:
             source, item = SOURCES[name](root, arguments.images)
             for size in SIZES:
                 place = Path(scratch, f"{size[0]}")
-                form: dict[str, Any] = {"image_size": size, "batch_size": BATCH}
+                form: dict[str, Any] = {"image_size": size, "batch_size": BATCH, "shuffle": False}
                 made, peer, count = kz.data.prepare(source, place, image_size=size), resized(item, size), len(source)
                 place.joinpath("npy").mkdir()
                 mapped = memory_mapped(place / "npy", peer, count)

@@ -63,7 +63,7 @@ def main() -> None:
         contrast=(0.12, 0.4),
         radius=(0.04, 0.16),
     )
-    dataset = kz.data.pipeline(Source(reader), image_size=SIZE, batch_size=arguments.batch)
+    dataset = kz.data.pipeline(Source(reader), image_size=SIZE, batch_size=arguments.batch, shuffle=False)
     inputs = keras.Input((*SIZE, 1))
     model = keras.Model(inputs, keras.layers.Conv2D(1, 1)(keras.layers.Rescaling(1 / 255)(inputs)))
     metrics = [

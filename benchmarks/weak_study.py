@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from machine import RESULTS, describe
 
+from kerazoo.data.reader import Facts, Reader
 from kerazoo.training.study import append_row, read_table, seeds_of
 
 SIZE = 64
@@ -36,14 +37,12 @@ EPOCHS = {"synthetic": 12, "magnetic_tile": 16}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Small:
+class Small(Reader):
     """Reader of the images of a source, one channel, at the size of the study and in memory."""
 
     source: Any
     size: int = SIZE
     standardize: bool = False  # each image to one mean and deviation, where the light differs
-    groups: None = None
-    ignore_class: None = None
     num_classes: int = 1
 
     @property
@@ -58,7 +57,8 @@ class Small:
     def samples(self) -> tuple[np.ndarray, np.ndarray]:
         from kerazoo.data import pipeline
 
-        batches = pipeline(self.source, image_size=(self.size, self.size), batch_size=len(self.source), channels=1)
+        size = (self.size, self.size)
+        batches = pipeline(self.source, image_size=size, batch_size=len(self.source), channels=1, shuffle=False)
         images, masks = next(iter(batches.as_numpy_iterator()))
         if self.standardize:
             centered = images - images.mean(axis=(1, 2, 3), keepdims=True, dtype="float32")
@@ -68,8 +68,6 @@ class Small:
 
     @property
     def facts(self) -> Any:
-        from kerazoo.data.source import Facts
-
         images, masks = self.samples
         return Facts(np.asarray(masks.any(axis=(1, 2)))[:, None], np.full((len(images), 3), images.shape[1:]))
 

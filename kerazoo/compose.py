@@ -1,7 +1,6 @@
 """The one composition of the zoo: encoder, decoder and head to a plain functional model."""
 
 import inspect
-import numbers
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from kerazoo.arguments import is_whole
 from kerazoo.canvas import Canvas
 from kerazoo.decoders import DECODERS
 from kerazoo.encoders import as_encoder
@@ -181,7 +181,7 @@ def _as_part(registry: Registry, given: Any, protocol: type) -> Any:
 
 
 def _checked_num_classes(num_classes: Any) -> int:
-    if not isinstance(num_classes, numbers.Integral) or isinstance(num_classes, bool) or num_classes < 1:
+    if not is_whole(num_classes) or num_classes < 1:
         raise ValueError(
             "`num_classes` must be 1 (one sigmoid logit) or the number of classes with the background, received "
             f"{num_classes!r}."

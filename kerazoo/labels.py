@@ -4,12 +4,12 @@ Only static facts (ranks, sizes that are known) are checked. Ids outside of the 
 """
 
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
+from kerazoo.arguments import is_whole
 from kerazoo.types import Tensor
 
 
@@ -133,7 +133,7 @@ def check_ignore_class(ignore_class: int | None, reader: str) -> int | None:
     """
     if ignore_class is None:
         return None
-    if isinstance(ignore_class, bool) or not isinstance(ignore_class, Real) or ignore_class % 1 != 0:
+    if not is_whole(ignore_class):
         raise ValueError(f"{reader} takes one class id or None as `ignore_class`, received {ignore_class!r}.")
     return int(ignore_class)
 
@@ -144,7 +144,7 @@ def one_hot(labels: Labels, dtype: str) -> Tensor:
     return ops.one_hot(labels.ids, labels.num_ids, dtype=dtype) * ops.cast(ops.expand_dims(counts, -1), dtype)
 
 
-def is_seen(labels: Labels) -> Tensor:
+def has_valid(labels: Labels) -> Tensor:
     """`(B,)` bool: the image has a valid pixel."""
     return ops.any(labels.valid, axis=labels.space)
 
@@ -152,6 +152,11 @@ def is_seen(labels: Labels) -> Tensor:
 def has_foreground(labels: Labels) -> Tensor:
     """`(B,)` bool: the image has a valid pixel of a class other than the background."""
     return ops.any(labels.ids > 0, axis=labels.space)
+
+
+def is_empty(labels: Labels) -> Tensor:
+    """`(B,)` bool: the image has valid pixels, and all of them are background."""
+    return ops.logical_and(has_valid(labels), ops.logical_not(has_foreground(labels)))
 
 
 def is_16_bit(dtype: str) -> bool:

@@ -1,9 +1,10 @@
 """Registries: literal tables from names to parts, with near matches for names that are not there."""
 
-import difflib
 import fnmatch
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+from kerazoo.arguments import did_you_mean
 
 _FEW = 14  # names that an error lists; of more it says where they are listed
 
@@ -43,8 +44,7 @@ class Registry(Mapping[str, Any]):
     def _unknown(self, name: str) -> str:
         if str(name).lower() in self._refused:
             return f"There is no {self.kind} {name!r}: {self._refused[str(name).lower()]}."
-        near = difflib.get_close_matches(str(name), self._table, n=3, cutoff=0.5)
-        meant = f" Did you mean {' or '.join(repr(match) for match in near)}?" if near else ""
+        meant = did_you_mean(name, self._table)
         if len(self) <= _FEW:
             return f"Unknown {self.kind} {name!r}.{meant} They are {', '.join(sorted(self))}."
         return f"Unknown {self.kind} {name!r}.{meant} kerazoo.{self.kind}s.list() names all {len(self)} of them."

@@ -18,10 +18,13 @@ MAY_RESIZE = ("layers/resize.py", "data/", "export/saved_model.py")  # a layer o
 PLANTED = {
     "layers/resize.py": "from kerazoo.compose import segmenter",
     "data/sample.py": "from kerazoo.encoders import ENCODERS",
+    "data/formats/coco.py": "from kerazoo.data.sources.coco import Coco",
+    "data/mapping.py": "from kerazoo.data.source import Source",
     "checkpoints/record.py": "from kerazoo.encoders.resnet import ResNet",
     "heads/linear.py": "from kerazoo.decoders.unet import UNet",
     "inference/tiling.py": "from kerazoo.training.train import train",
     "doctor/examine.py": "from kerazoo.training.recipe import Recipe",
+    "inference/decision.py": "from kerazoo.inference.tuning import tune",
 }
 
 
@@ -54,6 +57,20 @@ def test_every_unit_is_in_the_contracts():
     named = set(re.findall(r"kerazoo\.(\w+)", " ".join(contracts[0]["layers"])))
     units = {path.removesuffix(".py").partition("/")[0] for path, _ in modules()} - {"__init__", "pretrained"}
     assert units == named, "say in pyproject.toml where the unit stands; `pretrained` is a face that imports lazily"
+
+
+def test_near_matches_are_found_in_one_place():
+    """`arguments.did_you_mean`: one phrase, and one idea of what is near."""
+    assert [path for path, tree in modules() if "difflib" in imported(tree)] == ["arguments.py"]
+
+
+def imported(tree):
+    """Names of the modules that a file imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
 
 
 @pytest.mark.parametrize("folder", MAX_LINES)

@@ -1,8 +1,8 @@
 """The catalog of pretrained weights: one record per file, found by encoder and name."""
 
-import difflib
 import fnmatch
 
+from kerazoo.arguments import did_you_mean
 from kerazoo.checkpoints.origins import keras, smp, timm, torchvision
 from kerazoo.checkpoints.record import Record
 
@@ -68,8 +68,7 @@ def find(arch: str | None, name: str) -> Record:
         full = f"{arch}.{DEFAULTS[arch]}" if arch in DEFAULTS else names[0] if len(names) == 1 else full
     if full not in RECORDS:
         own = [*tags(arch), *(record.name for record in records(f"{arch}.*"))]
-        near = difflib.get_close_matches(asked, own if arch else RECORDS)
-        meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        meant = did_you_mean(asked, own if arch else RECORDS)
         raise ValueError(f"There are no weights {name!r}{f' for {arch}' if arch else ''}.{meant} {_choices(arch)}")
     record = RECORDS[full]
     if arch not in (None, record.arch):

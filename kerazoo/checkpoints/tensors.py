@@ -4,7 +4,6 @@ Nothing here runs code from a file. `.safetensors` holds tensors only and needs 
 PyTorch reads with `weights_only=True`.
 """
 
-import difflib
 import fnmatch
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -16,6 +15,7 @@ import keras
 import ml_dtypes  # noqa: F401 (makes NumPy know bfloat16)
 import numpy as np
 
+from kerazoo.arguments import near_matches
 from kerazoo.layers.leaves import leaf_layers
 from kerazoo.requires import require
 
@@ -366,6 +366,6 @@ def _misfit(
 
 def _nearest(name: str, shape: Shape, what: str, others: Mapping[str, Shape]) -> str:
     """The two nearest names of others, those of the same shape first."""
-    near = difflib.get_close_matches(name, others, n=4, cutoff=0.6)
+    near = near_matches(name, others, most=4)
     near.sort(key=lambda other: others[other] != shape)
     return f" ({what} {', '.join(f'{other} {others[other]}' for other in near[:2])})" if near else ""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from kerazoo.cli.data import prepare, verify
 from kerazoo.cli.terminal import Commands, console_of, progress_bar
 
 app = typer.Typer(
@@ -299,4 +300,5 @@ def _reader_options(recipe: Any) -> dict[str, Any]:
     return {name: options[name] for name in ("exif_orientation", "intensity_range") if name in options}
 
 
-from kerazoo.cli import data as _data  # noqa: E402, F401 (its commands join the others)
+for _command in (verify, prepare):
+    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(_command)

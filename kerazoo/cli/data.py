@@ -1,17 +1,15 @@
-"""Commands on data sets: verify and prepare."""
+"""Commands on data sets: verify and prepare. The options of a source follow theirs, whatever they are."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kerazoo.cli import app
 from kerazoo.cli.terminal import console_of, progress_bar
 
 _WARNINGS = 10  # that a command prints
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def verify(
     context: typer.Context,
     source: Annotated[
@@ -33,8 +31,8 @@ def verify(
     workers: Annotated[int, typer.Option("--workers", help="Processes that read; 1 reads in threads.")] = 1,
 ) -> None:
     """Look at every image and mask of a data set. Exit status: 0 nothing found, 1 something, 2 it cannot be read."""
+    from kerazoo.cli.source_options import source_options
     from kerazoo.data import verify as look
-    from kerazoo.data.sources._arguments import source_options
 
     for path in (report, fix):
         if path is not None and not path.parent.is_dir():  # not after hours of looking
@@ -55,7 +53,6 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def prepare(
     context: typer.Context,
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="As for verify; its options follow.")],
@@ -70,8 +67,8 @@ def prepare(
 
     Images without annotation, and the reverse, are left out and named; --missing error refuses them.
     """
+    from kerazoo.cli.source_options import source_from_arguments
     from kerazoo.data import prepare as write
-    from kerazoo.data.sources._arguments import source_from_arguments
 
     images = source_from_arguments(*_named(source, context.args), missing="skip")
     console = console_of()

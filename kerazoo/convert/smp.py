@@ -1,6 +1,5 @@
 """Whole models of segmentation_models_pytorch 0.6, as models of ours, without PyTorch."""
 
-import difflib
 import inspect
 import json
 import re
@@ -11,6 +10,7 @@ from typing import Any
 
 import keras
 
+from kerazoo.arguments import did_you_mean
 from kerazoo.checkpoints import download, tensors
 from kerazoo.compose import segmenter
 from kerazoo.convert.smp_decoders import DECODERS
@@ -179,10 +179,9 @@ def _parse(settings: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, 
     """The class, its own arguments, and those that all classes have."""
     architecture = settings.get("_model_class")
     if architecture not in DESIGNS:
-        near = difflib.get_close_matches(str(architecture), DESIGNS, n=1, cutoff=0.5)
         raise ValueError(
             f"_model_class={architecture!r} is no class of smp that can be converted; there are {', '.join(DESIGNS)}."
-            f"{''.join(f' Did you mean {name!r}?' for name in near)}"
+            f"{did_you_mean(architecture, DESIGNS)}"
         )
     given = {key: value for key, value in settings.items() if not key.startswith("_")}
     known = inspect.signature(DESIGNS[architecture]).parameters

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from kerazoo.data.source import Facts, Source
+from kerazoo.data.reader import Facts, Reader
+from kerazoo.data.source import Source
 
 T = TypeVar("T")
 
@@ -45,8 +46,8 @@ def concat(*sources: Source) -> Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Concat:
-    """A `Reader` of several sources; `concat` makes it."""
+class Concat(Reader):
+    """Reads several sources, one after the other; `concat` makes it."""
 
     sources: tuple[Source, ...]
     ids: tuple[str, ...]
@@ -54,56 +55,43 @@ class Concat:
 
     @property
     def num_classes(self) -> int:
-        """The sources'."""
         return self.sources[0].num_classes
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The sources'."""
         return self.sources[0].class_names
 
     @property
     def ignore_class(self) -> int | None:
-        """The sources'."""
         return self.sources[0].ignore_class
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The sources'."""
         return self.sources[0].value_range
 
     @property
     def orphans(self) -> tuple[str, ...]:
-        """The sources'."""
         return tuple(text for source in self.sources for text in source.orphans)
 
     @property
     def has_masks(self) -> bool:
-        """Whether every source has."""
         return all(source.has_masks for source in self.sources)
 
-    @property
-    def facts(self) -> Facts:
-        """See `Reader`."""
-        return self._facts
-
-    def image(self, index: int) -> np.ndarray:
-        """See `Reader`."""
-        return self._ask(index, Source.image)
-
-    def mask(self, index: int) -> np.ndarray:
-        """See `Reader`."""
-        return self._ask(index, Source.mask)
-
-    def fingerprint(self, index: int) -> str:
-        """See `Reader`."""
-        return self._ask(index, lambda source, i: source.subset([i]).fingerprint)
-
     @cached_property
-    def _facts(self) -> Facts:
+    def facts(self) -> Facts:
+        """Facts of all sources, one after the other; shapes when they are asked for."""
         labels = np.concatenate([source.labels for source in self.sources])
         warnings = tuple((None, text) for source in self.sources for _, text in source.notes)
         return Facts(labels, self._shapes, warnings)
+
+    def image(self, index: int) -> np.ndarray:
+        return self._ask(index, Source.image)
+
+    def mask(self, index: int) -> np.ndarray:
+        return self._ask(index, Source.mask)
+
+    def fingerprint(self, index: int) -> str:
+        return self._ask(index, lambda source, i: source.subset([i]).fingerprint)
 
     def _shapes(self) -> np.ndarray:
         return np.concatenate([source.shapes for source in self.sources])

@@ -65,5 +65,7 @@ def raise_all(faults: Sequence[Exception], total: int, where: str, ids: Sequence
 
 
 def kind_of(fault: Exception) -> str:
-    """What kind of fault it is that was raised."""
-    return getattr(fault, "kind", "unreadable" if isinstance(fault, OSError) else "format")
+    """The kind of a fault, one of `kerazoo.data.verify.KINDS`, by its exception."""
+    if isinstance(fault, DataError):
+        return fault.kind
+    return "unreadable" if isinstance(fault, OSError) else "format"

@@ -1,14 +1,13 @@
-"""A source with other classes: merged, renamed, dropped to the background or ignored."""
+"""The classes of a data set changed: merged, renamed, dropped to the background or ignored."""
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from kerazoo.data.sample import VALUE_RANGE
-from kerazoo.data.source import Facts, Reader
+from kerazoo.arguments import did_you_mean, is_whole
+from kerazoo.data.reader import Facts, Reader
 
 BACKGROUND, IGNORE = "background", "ignore"
 """What a class can become besides another class."""
@@ -17,14 +16,14 @@ _IGNORE_ID = 255  # where the source ignores nothing itself
 
 
 @dataclass(frozen=True, kw_only=True)
-class MappedClasses:
-    """A `Reader` over another one; `Source.map_classes` makes it.
+class MappedClasses(Reader):
+    """Reads the images of another reader with other classes; `Source.map_classes` makes it.
 
     Args:
-        reader: The other one.
-        class_names: As `Reader`.
-        num_classes: As `Reader`.
-        ignore_class: As `Reader`.
+        reader: The other reader.
+        class_names: New name of each class; with more than one class the first is the background's.
+        num_classes: 1, or the new number of classes with the background.
+        ignore_class: New id of pixels that count nowhere, or None.
         table: New id of each old one, 256 of them.
     """
 
@@ -35,49 +34,28 @@ class MappedClasses:
     table: tuple[int, ...]
 
     @property
-    def ids(self):
-        """The other's."""
+    def ids(self) -> Sequence[str]:
         return self.reader.ids
 
     @property
-    def groups(self):
-        """The other's."""
+    def groups(self) -> Sequence[str] | None:
         return self.reader.groups
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The other's."""
-        return getattr(self.reader, "value_range", VALUE_RANGE)
+        return self.reader.value_range
 
     @property
-    def orphans(self) -> tuple[str, ...]:
-        """The other's."""
-        return tuple(getattr(self.reader, "orphans", ()))
+    def orphans(self) -> Sequence[str]:
+        return self.reader.orphans
 
     @property
     def has_masks(self) -> bool:
-        """The other's."""
-        return getattr(self.reader, "has_masks", True)
-
-    @property
-    def facts(self) -> Facts:
-        """See `Reader`; from the other's labels, no mask is opened."""
-        return self._facts
-
-    def image(self, index: int) -> np.ndarray:
-        """See `Reader`."""
-        return self.reader.image(index)
-
-    def mask(self, index: int) -> np.ndarray:
-        """See `Reader`."""
-        return np.array(self.table, np.uint8)[self.reader.mask(index)]
-
-    def fingerprint(self, index: int) -> str:
-        """See `Reader`."""
-        return f"{self.reader.fingerprint(index)} {self.num_classes} {self.table}"
+        return self.reader.has_masks
 
     @cached_property
-    def _facts(self) -> Facts:
+    def facts(self) -> Facts:
+        """Facts of the other reader with mapped labels; no mask is opened for them."""
         facts = self.reader.facts
         old = facts.labels if self.reader.num_classes > 1 else np.insert(facts.labels, 0, False, axis=1)
         shown = np.zeros((len(old), max(self.num_classes, 2)), bool)
@@ -87,23 +65,32 @@ class MappedClasses:
         shown[:, 0] = ~shown[:, 1:].any(axis=1)
         return facts._replace(labels=shown[:, 1:] if self.num_classes == 1 else shown)
 
+    def image(self, index: int) -> np.ndarray:
+        return self.reader.image(index)
+
+    def mask(self, index: int) -> np.ndarray:
+        """Mask of the other reader with mapped ids."""
+        return np.array(self.table, np.uint8)[self.reader.mask(index)]
+
+    def fingerprint(self, index: int) -> str:
+        """Changes with the sample and with the mapping."""
+        return f"{self.reader.fingerprint(index)} {self.num_classes} {self.table}"
+
 
 def map_classes(reader: Reader, mapping: Mapping[int | str, str], num_classes: int | None) -> MappedClasses:
-    """`Source.map_classes` for a reader.
+    """The reader with the classes that `mapping` says; `Source.map_classes` documents the arguments.
 
     Raises:
-        ValueError: see there.
+        ValueError: a class is unknown (near matches are named), none is left, or `num_classes` does not fit.
     """
     old = reader.class_names if reader.num_classes > 1 else (BACKGROUND, *reader.class_names)
     goal = {name: name for name in old[1:]}
     for key, value in mapping.items():
-        name = old[key] if isinstance(key, int) and 0 < key < len(old) else key
+        name = old[key] if is_whole(key) and 0 < key < len(old) else key
         if name not in goal:
-            near = difflib.get_close_matches(str(key), goal, n=3, cutoff=0.5)
-            meant = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
             raise ValueError(
-                f"`mapping` names the class {key!r}, which is no foreground class of the source. {meant}They are "
-                f"{dict(enumerate(old[1:], start=1))}."
+                f"`mapping` names the class {key!r}, which is no foreground class of the source."
+                f"{did_you_mean(key, goal)} They are {dict(enumerate(old[1:], start=1))}."
             )
         if not isinstance(value, str) or not value:
             raise ValueError(

@@ -12,7 +12,7 @@ import numpy as np
 from kerazoo.data.formats.images import resize_image, resize_mask, to_byte_range
 from kerazoo.data.formats.tfrecord import HEADER, example, frame
 from kerazoo.data.processes import in_processes
-from kerazoo.data.shards import DTYPES, FORMAT, RECORDS, ROW, SOURCE, join, load, save, settle, shard_name, unjoin
+from kerazoo.data.shards import DTYPES, FORMAT, RECORDS, ROW, SOURCE, flush_to_disk, join, load, save, shard_name, split
 from kerazoo.data.source import Source
 from kerazoo.data.sources.prepared import prepared
 
@@ -64,8 +64,8 @@ def prepare(
         "compress": bool(compress),
         "shard_images": shard_images,
     }
-    with _alone(root):
-        _plan(source, root, settings)
+    with _locked(root):
+        _check_or_write_plan(source, root, settings)
         _write(source, root, settings, _cores() if workers is None else workers, progress)
     return prepared(root)
 
@@ -84,7 +84,7 @@ def _cores() -> int:
 
 
 @contextmanager
-def _alone(root: Path) -> Iterator[None]:
+def _locked(root: Path) -> Iterator[None]:
     """Keep other processes out of `root`; the system lets go of the lock when its holder dies."""
     import filelock
 
@@ -100,7 +100,7 @@ def _alone(root: Path) -> Iterator[None]:
         lock.release()
 
 
-def _plan(source: Source, root: Path, settings: dict[str, Any]) -> None:
+def _check_or_write_plan(source: Source, root: Path, settings: dict[str, Any]) -> None:
     """Write what is going to be prepared, or compare it with what was."""
     facts = {
         "format": FORMAT,
@@ -148,7 +148,7 @@ def _samples_differ(
     arrays: dict[str, np.ndarray], ids: list[str], groups: list[str] | None, fingerprints: np.ndarray
 ) -> list[str]:
     """What samples have changed, in words."""
-    before = unjoin(arrays["ids"])
+    before = split(arrays["ids"])
     if len(before) != len(ids):
         return [f"it had {len(before)} images and has {len(ids)}"]
     for old, new in zip(before, ids, strict=True):
@@ -158,7 +158,7 @@ def _samples_differ(
     if len(changed):
         first = ids[changed[0]]
         return [f"{len(changed)} of {len(ids)} images or masks, or how they are read, changed, the first {first!r}"]
-    if (None if "groups" not in arrays else list(unjoin(arrays["groups"]))) != groups:
+    if (None if "groups" not in arrays else list(split(arrays["groups"]))) != groups:
         return ["the groups changed"]
     return []
 
@@ -200,7 +200,7 @@ def _write(
                     done += 1
                     if progress is not None:
                         progress(done, len(source))
-                settle(file)
+                flush_to_disk(file)
             save(path.with_suffix(".npz"), {}, records=rows[shard])
             partial.replace(path)
     if known is None or missing:

@@ -45,8 +45,8 @@ def join(names: Sequence[str]) -> np.ndarray:
     return np.frombuffer("\0".join(names).encode("utf-8", "surrogateescape"), np.uint8)
 
 
-def unjoin(names: np.ndarray) -> tuple[str, ...]:
-    """What was given to `join`."""
+def split(names: np.ndarray) -> tuple[str, ...]:
+    """The texts that `join` put into one array."""
     return tuple(names.tobytes().decode("utf-8", "surrogateescape").split("\0"))
 
 
@@ -60,18 +60,18 @@ def save(path: Path, facts: Any, **arrays: np.ndarray) -> None:
                 buffer = BytesIO()
                 np.lib.format.write_array(buffer, arrays[name], allow_pickle=False)
                 archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue())
-        settle(file)
+        flush_to_disk(file)
     partial.replace(path)
 
 
-def settle(file: Any) -> None:
-    """Have what was written to `file` on the disk, so that renaming it does not outrun it."""
+def flush_to_disk(file: Any) -> None:
+    """Force what was written to `file` onto the disk, so that a rename cannot come before it."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def load(path: Path) -> tuple[Any, dict[str, np.ndarray]]:
-    """Facts and arrays of `save`.
+    """Read the facts and arrays of a file that `save` wrote.
 
     Raises:
         ValueError: the file is damaged.

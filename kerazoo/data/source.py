@@ -1,80 +1,19 @@
 """A set of images with masks, and what every such set can do: count, split, select.
 
-A file format is a `Reader`; the services are written once, in `Source`, and need neither TensorFlow nor decoded masks.
+A data set is read by a `Reader`; the services are written once, here, and need neither TensorFlow nor decoded masks.
 """
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from os import cpu_count
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from kerazoo.data.sample import VALUE_RANGE, Sample
-from kerazoo.data.splitting import read_split, split_groups, split_images
-
-T = TypeVar("T")
-
-
-class Facts(NamedTuple):
-    """What is known of every image of a reader without holding any of them.
-
-    Attributes:
-        labels: `(n, num_classes)` bool: which classes the image shows. With one class: does it have foreground. With
-            more, column 0 says that the image is empty (background only) and column k that class k is there.
-        shapes: `(n, 3)` int: height, width, channels; or a function that gives them (the same each time), for formats
-            that know the labels before they have opened an image.
-        warnings: `(index, sentence)` pairs; index None speaks of the set as a whole.
-    """
-
-    labels: np.ndarray
-    shapes: np.ndarray | Callable[[], np.ndarray]
-    warnings: tuple[tuple[int | None, str], ...] = ()
-
-
-class Reader(Protocol):
-    """What a file format has to supply; `Source` does the rest.
-
-    Besides it may have `orphans` (sentences: files or records of no sample), `has_masks` (False: image labels alone),
-    `expects_foreground` (`(n,)` bool, or None) and `value_range`: see the properties of `Source`.
-
-    Attributes:
-        ids: Unique names, in a fixed order.
-        num_classes: 1, or the number of classes with the background.
-        class_names: One name per class; with more than one class the first is the background's.
-        groups: What must not be divided by a split (patient, tile), one per image; or None.
-        ignore_class: Mask id of pixels that count nowhere, or None.
-    """
-
-    @property
-    def ids(self) -> Sequence[str]: ...
-    @property
-    def num_classes(self) -> int: ...
-    @property
-    def class_names(self) -> tuple[str, ...]: ...
-    @property
-    def groups(self) -> Sequence[str] | None: ...
-    @property
-    def ignore_class(self) -> int | None: ...
-    @property
-    def facts(self) -> Facts:
-        """Computed on first use and kept."""
-        ...
-
-    def image(self, index: int) -> np.ndarray:
-        """`(H, W, C)`, see `Sample`."""
-        ...
-
-    def mask(self, index: int) -> np.ndarray:
-        """`(H, W)` uint8 class ids."""
-        ...
-
-    def fingerprint(self, index: int) -> str:
-        """Changes when the image, its mask or their interpretation may have changed; cheap."""
-        ...
+from kerazoo.data.mapping import map_classes
+from kerazoo.data.reader import Reader
+from kerazoo.data.sample import Sample
+from kerazoo.data.splitting import read_split, split_groups, split_images, write_split
+from kerazoo.data.threads import in_threads
 
 
 class Source:
@@ -143,7 +82,7 @@ class Source:
     @property
     def value_range(self) -> tuple[float, float]:
         """Black and white, what models and augmentation go by: (0, 255), unless the source was asked for another."""
-        return getattr(self._reader, "value_range", VALUE_RANGE)
+        return self._reader.value_range
 
     @property
     def groups(self) -> list[str] | None:
@@ -197,12 +136,12 @@ class Source:
     @property
     def orphans(self) -> list[str]:
         """Files and records that belong to no sample, a sentence each."""
-        return list(getattr(self._reader, "orphans", ()))
+        return list(self._reader.orphans)
 
     @property
     def has_masks(self) -> bool:
         """Whether there are masks; False for image labels alone, where `mask` is an error."""
-        return getattr(self._reader, "has_masks", True)
+        return self._reader.has_masks
 
     @property
     def expects_foreground(self) -> np.ndarray | None:
@@ -210,7 +149,7 @@ class Source:
 
         None if only the other images of a directory can tell; all False for formats where empty images are ordinary.
         """
-        expected = getattr(self._reader, "expects_foreground", np.zeros(len(self._reader.ids), bool))
+        expected = self._reader.expects_foreground
         return None if expected is None else expected[self._indices]
 
     @property
@@ -260,8 +199,6 @@ class Source:
         Raises:
             ValueError: a class is unknown (near matches are named), none is left, or `num_classes` does not fit.
         """
-        from kerazoo.data.mapping import map_classes
-
         return Source(map_classes(self._reader, mapping, num_classes), indices=self._indices)
 
     def split(
@@ -351,14 +288,14 @@ def describe(source: Source) -> str:
     return f"Source: {', '.join(parts)}{noted}"
 
 
-def in_threads(function: Callable[[int], T], items: Iterable[int]) -> Iterable[T]:
-    """Map in threads, in order, a few items ahead; Pillow and NumPy release the interpreter lock while they decode."""
-    threads = min(16, 2 * (cpu_count() or 1))
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        ahead: deque[Future[T]] = deque()
-        for item in items:
-            ahead.append(pool.submit(function, item))
-            if len(ahead) > 4 * threads:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+def save_split(parts: Mapping[str, Source], path: str | Path) -> None:
+    """Write which sample is in which part, as CSV with the columns `id`, `split` and, if there are groups, `group`.
+
+    Args:
+        parts: Name of the part ("train") to its source.
+        path: File to write; an existing one is replaced.
+
+    Raises:
+        ValueError: a sample, or a group, is in two parts.
+    """
+    write_split({name: (source.ids, source.groups) for name, source in parts.items()}, path)

@@ -3,12 +3,8 @@
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from kerazoo.data.source import Source
 
 
 def split_images(strata: np.ndarray, fractions: Sequence[float], seed: int) -> list[np.ndarray]:
@@ -80,19 +76,19 @@ def split_groups(groups: Sequence[str], strata: np.ndarray, fractions: Sequence[
     return _non_empty(parts, fractions, len(names), "groups")
 
 
-def save_split(parts: Mapping[str, "Source"], path: str | Path) -> None:
-    """Write which sample is in which part, as CSV with the columns `id`, `split` and, if there are groups, `group`.
+def write_split(parts: Mapping[str, tuple[Sequence[str], Sequence[str] | None]], path: str | Path) -> None:
+    """Write the CSV that `read_split` reads.
 
     Args:
-        parts: Name of the part ("train") to its source.
+        parts: Name of each part to its ids, and to the group of each id or None.
         path: File to write; an existing one is replaced.
 
     Raises:
         ValueError: a sample, or a group, is in two parts.
     """
     rows, where, grouped = [], {}, {}
-    for name, source in parts.items():
-        for sample, group in zip(source.ids, source.groups or [""] * len(source), strict=True):
+    for name, (ids, groups) in parts.items():
+        for sample, group in zip(ids, groups or [""] * len(ids), strict=True):
             if where.setdefault(sample, name) != name:
                 raise ValueError(f"Sample {sample!r} is in the parts {where[sample]!r} and {name!r}; split again.")
             if group and grouped.setdefault(group, name) != name:
@@ -111,7 +107,7 @@ def save_split(parts: Mapping[str, "Source"], path: str | Path) -> None:
 def read_split(
     path: str | Path, position: Mapping[str, int], groups: Sequence[str] | None = None
 ) -> dict[str, list[int]]:
-    """Read a CSV of `save_split` as the positions of each part, in the order of the file.
+    """Read a CSV with the columns `id` and `split` as the positions of each part, in the order of the file.
 
     Args:
         path: The file.

@@ -16,8 +16,9 @@ from kerazoo.data.emptiness import empty_among_full
 from kerazoo.data.faults import FaultyError, MissingError, kind_of
 from kerazoo.data.id_lists import read_ids
 from kerazoo.data.processes import in_processes
-from kerazoo.data.source import Source, describe, in_threads
+from kerazoo.data.source import Source, describe
 from kerazoo.data.sources.folder import folder
+from kerazoo.data.threads import in_threads
 from kerazoo.findings import Finding, Report
 
 KINDS = {

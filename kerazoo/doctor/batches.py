@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerazoo.data.batches.sampling import Draw, Turn
+from kerazoo.data.batches.epochs import Epochs, epochs_of
 from kerazoo.data.source import Source
 from kerazoo.doctor.facts import UNNAMED, DatasetFacts, image_facts, target_facts
 
@@ -28,12 +28,12 @@ def inspect_batches(dataset: Any, *, batches: int, batch_size: int | None) -> Da
     Raises:
         TypeError: It is no dataset.
     """
-    draw = getattr(dataset, "draw", None)  # of kerazoo.data.pipeline
+    epochs = epochs_of(dataset)
     facts = DatasetFacts(
         is_consumed=isinstance(dataset, Iterator),
-        is_oversampled=isinstance(draw, Draw) and draw.order.sampler != "natural",
+        is_oversampled=epochs is not None and epochs.sampler != "natural",
     )
-    with _preserved_state(dataset, draw):
+    with _preserved_state(dataset, epochs):
         for batch in _batches(dataset, batches, batch_size):
             _add(facts, batch)
     total = _num_batches(dataset, batch_size)
@@ -96,9 +96,9 @@ def _evenly_spaced(count: int, limit: int) -> list[int]:
 
 
 @contextmanager
-def _preserved_state(dataset: Any, draw: Any) -> Iterator[None]:
+def _preserved_state(dataset: Any, epochs: Epochs | None) -> Iterator[None]:
     """Put back the state of random generators, and the epoch of `kerazoo.data.pipeline`."""
-    epoch = draw.next if isinstance(draw, Turn) else None
+    epoch = epochs.counter.next if epochs else 0
     python, numpy, torch = random.getstate(), np.random.get_state(), sys.modules.get("torch")
     generators = _torch_generators(dataset) if torch else []
     states = [generator.get_state() for generator in generators]
@@ -112,8 +112,8 @@ def _preserved_state(dataset: Any, draw: Any) -> Iterator[None]:
             torch.set_rng_state(rng)
         for generator, state in zip(generators, states, strict=True):
             generator.set_state(state)
-        if epoch is not None:
-            draw.next = epoch
+        if epochs:
+            epochs.counter.next = epoch
 
 
 def _torch_generators(dataset: Any) -> list[Any]:

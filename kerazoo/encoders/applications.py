@@ -7,7 +7,6 @@ a smaller output stride is wanted, with as many input channels as the image has.
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import random
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 import keras
 
+from kerazoo.arguments import did_you_mean
 from kerazoo.encoders.dilation import dilate
 from kerazoo.encoders.graph import Node, pyramid, trace, wire, without_preprocessing
 from kerazoo.encoders.preprocessing import normalize
@@ -82,10 +82,9 @@ class Application(Encoder):
         if self.function in REFUSED:
             raise ValueError(f"keras.applications.{self.function} cannot be an encoder: {REFUSED[self.function]}.")
         if not self.function[:1].isupper() or not callable(getattr(keras.applications, self.function, None)):
-            near = difflib.get_close_matches(self.function, dir(keras.applications))
             raise ValueError(
                 f"`function` must be the name of a classifier in keras.applications, received {self.function!r}."
-                f"{' Did you mean ' + ' or '.join(map(repr, near)) + '?' if near else ''}"
+                f"{did_you_mean(self.function, dir(keras.applications))}"
             )
 
     @property
@@ -94,13 +93,6 @@ class Application(Encoder):
         return (32, 16, 8) if self.dilatable else (32,)
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """Normalize raw images in [0, 255] as the family does, whatever the weights.
-
-        Args:
-            image: `(B, H, W, C)`, any numeric dtype. One channel is taken for gray, others for repeated colors.
-
-        Returns: `(B, H, W, C)` float32.
-        """
         return normalize(image, self.preprocessing)
 
     def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:
@@ -120,19 +112,6 @@ class Application(Encoder):
     def with_switches(
         self, image: Tensor, *, output_stride: int = 32, depth: int | None = None
     ) -> tuple[Features, dict[int, Tensor]]:
-        """Wire the encoder with poolings that remember where each maximum was; VGG has such poolings only.
-
-        Args:
-            image: `(B, H, W, C)`, normalized as `preprocess` does.
-            output_stride: 32: a pooling that keeps the resolution has no switches.
-            depth: Number of levels to return, None for all.
-
-        Returns: the levels, and the switches of each pooling by the stride after it, as from `MaxPoolWithIndices`.
-
-        Raises:
-            ValueError: the family lowers the resolution by something else than max poolings that do not overlap, or
-                `output_stride` or `depth` is not one of those.
-        """
         check_undilated(self.function, output_stride)
         nodes, taps = self._graph(depth)
         change, switches = remember_maxima(self.function, nodes)
@@ -162,15 +141,6 @@ class Application(Encoder):
         return PadToMultiple(self.pad_multiple, dtype="float32", name="s1_pad")(image)
 
     def load_pretrained(self, model: keras.Model, path: Path) -> None:
-        """Copy the family's weights into an encoder built by this part.
-
-        Args:
-            model: With any number of input channels; the first convolution is adapted by `stem.adapt_stem`.
-            path: Of a file for `keras.applications`' model without top (`include_top=False`).
-
-        Raises:
-            ValueError: a tensor of the model gets no value, or one of another shape.
-        """
         try:
             recorded_nodes, layers = trace(self.classifier(path))
             nodes = without_preprocessing(recorded_nodes)

@@ -1,6 +1,5 @@
 """Encoders as models."""
 
-import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import keras
 
+from kerazoo.arguments import is_whole
 from kerazoo.encoders.weights import load_weights
 from kerazoo.types import Encoder, Features, Level, Switches, Tensor
 
@@ -45,7 +45,7 @@ def check_image_shape(image_shape: Any) -> tuple[int | None, int | None, int]:
     """
     shape = tuple(image_shape) if isinstance(image_shape, Iterable) else ()
     sizes = [n for n in shape[:2] if n is not None] + list(shape[2:])
-    if len(shape) != 3 or not all(isinstance(n, numbers.Integral) and int(n) > 0 for n in sizes):
+    if len(shape) != 3 or not all(is_whole(n) and n > 0 for n in sizes):
         raise ValueError(
             "`image_shape` must be (height, width, channels) without the batch, height and width positive or None for "
             f"any size, channels a positive number; received {image_shape}."

@@ -76,17 +76,9 @@ class ConvMixer(StateDictEncoder):
         return (self.patch_size,)
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """Normalize raw images in [0, 255] by the mean and standard deviation of ImageNet."""
         return normalize(image, TORCH)
 
     def state_dict_name(self, path: str) -> str:
-        """Name in timm of the module that a layer's weights come from.
-
-        Args:
-            path: Of a weight, without its own name: "blocks_3_channel_conv".
-
-        Returns: the name, such as "blocks.3.1".
-        """
         block = re.match(r"blocks_(\d+)_", path)
         return f"blocks.{block[1]}.{TORCH_NAMES[path[block.end() :]]}" if block else TORCH_NAMES[path]
 

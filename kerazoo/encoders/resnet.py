@@ -115,23 +115,14 @@ class ResNet(StateDictEncoder):
             raise ValueError(f"ResNet needs one depth per width, received {self.depths} and {self.widths}.")
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """Normalize raw images in [0, 255] by the mean and standard deviation of ImageNet."""
         return normalize(image, TORCH)
 
     def state_dict_name(self, path: str) -> str:
-        """Name in torchvision and timm of the module that a layer's weights come from.
-
-        Args:
-            path: Of a weight, without its own name: "layer1_0_conv1", "layer1_0_se/squeeze".
-
-        Returns: the name, such as "layer1.0.conv1" or "layer1.0.se.fc1".
-        """
         path = path.replace("downsample_conv", "downsample.0").replace("downsample_bn", "downsample.1")
         path = path.replace("se/squeeze", "se.fc1").replace("se/excite", "se.fc2")
         return re.sub(r"^(layer\d)_(\d+)_", r"\1.\2.", path)
 
     def state_dict_beyond(self, depth: int) -> tuple[str, ...]:
-        """Names in torchvision and timm of what comes after the first `depth` levels."""
         return tuple(f"layer{stage}" for stage in range(depth, 1 + len(self.depths)))
 
     def pool(self, x: Tensor) -> Tensor:

@@ -54,11 +54,9 @@ class UNetContracting(Encoder):
         return 2 ** (len(self.widths) - 1)
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """Normalize raw images in [0, 255] by the mean and standard deviation of ImageNet."""
         return normalize(image, TORCH)
 
     def continuing_mirror(self, margin: int) -> Encoder:
-        """The same for images that are mirrored already."""
         return dataclasses.replace(self, mirrored=margin)
 
     def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:

@@ -54,21 +54,12 @@ class VGG(StateDictEncoder):
         return 2 ** len(self.widths)
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """Normalize raw images in [0, 255] by the mean and standard deviation of ImageNet."""
         return normalize(image, TORCH)
 
     def state_dict_name(self, path: str) -> str:
-        """Name in torchvision of the module that a layer's weights come from.
-
-        Args:
-            path: Of a weight, without its own name: "features_3".
-
-        Returns: the name, such as "features.3".
-        """
         return path.replace("_", ".")
 
     def state_dict_beyond(self, depth: int) -> tuple[str, ...]:
-        """Names in torchvision of what comes after the first `depth` levels."""
         per_convolution = 3 if self.batchnorm else 2
         modules = [per_convolution * convolutions + 1 for convolutions in self.depths]  # the pooling counts too
         return tuple(f"features.{i}" for i in range(sum(modules[:depth]), sum(modules)))
@@ -87,18 +78,6 @@ class VGG(StateDictEncoder):
     def with_switches(
         self, image: Tensor, *, output_stride: int = 32, depth: int | None = None
     ) -> tuple[Features, dict[int, Tensor]]:
-        """Wire the encoder with poolings that remember where each maximum was.
-
-        Args:
-            image: `(B, H, W, C)`, normalized as `preprocess` does.
-            output_stride: 32: a pooling that keeps the resolution has no switches.
-            depth: Number of levels to return, None for all.
-
-        Returns: the levels, and the switches of each pooling by the stride after it, as from `MaxPoolWithIndices`.
-
-        Raises:
-            ValueError: `output_stride` or `depth` is not one of those.
-        """
         check_undilated("VGG", output_stride)
         switches = {}
 

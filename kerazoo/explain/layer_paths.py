@@ -1,10 +1,11 @@
 """Finding a layer in a model and its sub-models by name or path."""
 
-import difflib
 from collections.abc import Iterator
 from typing import Any
 
 import keras
+
+from kerazoo.arguments import did_you_mean
 
 
 def walk(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -28,8 +29,7 @@ def find_layer(model: keras.Model, name: str) -> Any:
     if found:
         raise ValueError(f"`layer` {name!r} may be any of {sorted(found)}. Give the path.")
     names = {known for path, _ in paths for known in (path, path.rpartition("/")[2])}
-    near = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.5)
-    meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    meant = did_you_mean(name, sorted(names))
     raise ValueError(
         f"There is no layer {name!r} in what {model.name!r} gives.{meant} Its sub-models and layers are "
         f"{[layer.name for layer in model.layers]}."

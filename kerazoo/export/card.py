@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import keras
 
 from kerazoo.export.parity import Parity
-from kerazoo.inference.decision import DecisionRule, mask_logits
+from kerazoo.inference.decision import DecisionRule
+from kerazoo.outputs import mask_logits
 
 
 def card(

@@ -17,8 +17,9 @@ from kerazoo.data.formats.images import UINT16_PER_LEVEL, check_intensity_range
 from kerazoo.export.card import card
 from kerazoo.export.parity import Parity, allowed_difference, compare, example_batches
 from kerazoo.export.precision import in_float32
-from kerazoo.inference.decision import DecisionRule, label_probabilities, mask_logits, probabilities
+from kerazoo.inference.decision import DecisionRule
 from kerazoo.layers import Resize
+from kerazoo.outputs import label_probabilities, mask_logits, probabilities
 from kerazoo.types import Tensor
 
 INPUT_TYPES = ("uint8", "uint16", "float32")

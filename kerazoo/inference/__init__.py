@@ -3,7 +3,7 @@
 from kerazoo.compose import without_aux
 from kerazoo.inference.decision import DecisionRule
 from kerazoo.inference.folder import predict_folder
-from kerazoo.inference.prediction import Prediction, predict, stream
+from kerazoo.inference.predictor import Prediction, Predictor, predict, stream
 from kerazoo.inference.stitching import shift_and_stitch
 from kerazoo.inference.tuning import Tuning, tune
 from kerazoo.inference.two_stage import TwoStage
@@ -11,6 +11,7 @@ from kerazoo.inference.two_stage import TwoStage
 __all__ = [
     "DecisionRule",
     "Prediction",
+    "Predictor",
     "Tuning",
     "TwoStage",
     "predict",

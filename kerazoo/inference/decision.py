@@ -1,7 +1,6 @@
-"""From logits to probabilities, and from probabilities to a mask and a score."""
+"""Decision rules: from probabilities to a mask and a score."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,30 +13,6 @@ from kerazoo.layers.components import component_areas, largest_around
 from kerazoo.types import Tensor
 
 Score = Literal["pixel", "label"]
-
-
-def mask_logits(outputs: Any) -> Tensor:
-    """The logits `(B, H, W, num_classes)` among the outputs of a segmenter: a tensor, or a mapping with `"mask"`."""
-    return outputs["mask"] if isinstance(outputs, Mapping) else outputs
-
-
-def label_probabilities(outputs: Any) -> Tensor | None:
-    """Probabilities `(B, C)` float32 of the label head among the outputs of a segmenter; None without that head."""
-    if not isinstance(outputs, Mapping) or "label" not in outputs:
-        return None
-    return ops.sigmoid(ops.cast(outputs["label"], "float32"))
-
-
-def probabilities(logits: Tensor) -> Tensor:
-    """Probability of each class in each pixel.
-
-    Args:
-        logits: `(B, H, W, C)` floating point; one channel is a sigmoid logit, more are softmax logits.
-
-    Returns: `(B, H, W, C)` float32 in [0, 1]; with one channel that of the foreground.
-    """
-    logits = ops.cast(logits, "float32")
-    return ops.sigmoid(logits) if logits.shape[-1] == 1 else ops.softmax(logits, axis=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +53,14 @@ class DecisionRule:
         for name, value in thresholds.items():
             if not (is_number(value) and 0 <= value <= 1):
                 raise ValueError(f"`{name}` is a probability and must be in [0, 1], received {value!r}.")
-        if isinstance(self.min_area, float) or not is_whole(self.min_area) or self.min_area < 0:
+        if not is_whole(self.min_area) or self.min_area < 0:
             raise ValueError(f"`min_area` is a number of pixels and must not be negative, received {self.min_area!r}.")
         if self.score not in get_args(Score):
             raise ValueError(f"`score` must be one of {get_args(Score)}, received {self.score!r}.")
-        if isinstance(self.rank, float) or not is_whole(self.rank) or self.rank < 1:
+        if not is_whole(self.rank) or self.rank < 1:
             raise ValueError(f"`rank` counts pixels from 1, the highest; received {self.rank!r}.")
+        object.__setattr__(self, "min_area", int(self.min_area))  # JSON does not know NumPy's integers
+        object.__setattr__(self, "rank", int(self.rank))
 
     def __call__(
         self, probability: Tensor, *, full_size: Tensor | None = None, label: Tensor | None = None
@@ -91,7 +68,8 @@ class DecisionRule:
         """Decide.
 
         Args:
-            probability: `(B, h, w, C)` from `probabilities`, at the resolution of the model: score and area count here.
+            probability: `(B, h, w, C)` in [0, 1], at the resolution of the model: score and area count here. With one
+                channel that of the foreground.
             full_size: The same resized to `(B, H, W, C)`, where the mask is wanted; None wants it at `(h, w)`.
             label: `(B, C)` probabilities of the label head, which score="label" needs.
 
@@ -116,7 +94,7 @@ class DecisionRule:
         """Scores of images, which `image_threshold` is for.
 
         Args:
-            probability: `(B, h, w, C)` from `probabilities`.
+            probability: `(B, h, w, C)` in [0, 1].
             label: `(B, C)` probabilities of the label head, which score="label" needs.
 
         Returns: `(B,)` float32 in [0, 1].
@@ -170,25 +148,6 @@ class DecisionRule:
         if self.min_area > 0:
             parts.append(f"at least {self.min_area} pixels{' per component' * self.per_component}")
         return ", ".join(parts)
-
-    @classmethod
-    def tune(cls, model: Any, source: Any, *, metric: Any = "per_image_dice", **options: Any) -> "DecisionRule":
-        """The rule with the best metric on the validation split; the test split would no longer be one.
-
-        Args:
-            model: Segmenter.
-            source: Images with masks.
-            metric: Name of a metric, or a function, as in `kerazoo.inference.tune`.
-            **options: As in `kerazoo.inference.tune`, which also gives the value and the whole surface.
-
-        Returns: the best rule.
-
-        Raises:
-            ValueError: as `kerazoo.inference.tune`.
-        """
-        from kerazoo.inference.tuning import tune
-
-        return tune(model, source, metric=metric, **options).rule
 
     @classmethod
     def load(cls, path: str | Path) -> "DecisionRule":

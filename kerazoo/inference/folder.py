@@ -11,7 +11,7 @@ from PIL import Image
 
 from kerazoo.data.formats.images import SUFFIXES, check_intensity_range, read_image
 from kerazoo.inference.decision import DecisionRule
-from kerazoo.inference.prediction import Prediction, stream
+from kerazoo.inference.predictor import Prediction, Predictor, rule_of
 from kerazoo.report.colors import class_color, hex_to_rgb, overlay
 
 TABLE = "predictions.csv"
@@ -45,7 +45,7 @@ def predict_folder(
     its probabilities, and `error`.
 
     Args:
-        model: As in `predict`.
+        model: Segmenter, as `predict` takes it.
         folder: Directory with the images.
         to: Directory to write to, made if missing; not `folder` itself. If it lies in `folder` it is not read.
         suffixes: Suffixes of the files that are images, in lower case.
@@ -55,13 +55,13 @@ def predict_folder(
         overwrite: Whether files that are in `to` already may be replaced.
         on_error: "raise" stops at a file that cannot be read, "skip" notes it in the table and goes on.
         progress: Called after each image with the number done and the number of all.
-        batch_size: As in `predict`.
-        threshold: As in `predict`.
-        rule: As in `predict`.
-        image_size: As in `predict`.
-        tile: As in `predict`.
-        overlap: As in `predict`.
-        tta: As in `predict`.
+        batch_size: Images (or tiles) in a batch.
+        threshold: Shorthand for `rule=DecisionRule(pixel_threshold=threshold)`; None is 0.5.
+        rule: What counts as foreground.
+        image_size: `(height, width)` the model was trained at; None works at the size of the image.
+        tile: Height and width of overlapping tiles, or None.
+        overlap: Pixels that tiles share; None is a quarter of the tile.
+        tta: "flip" averages over the image and its left-right mirror image.
 
     Returns: the rows of the table.
 
@@ -71,7 +71,8 @@ def predict_folder(
         ValueError: two images would get the same mask file, `to` is `folder`, a file cannot be read, or an option does
             not fit the model.
     """
-    folder, to = Path(folder), Path(to)
+    folder, to, rule = Path(folder), Path(to), rule_of(threshold, rule)
+    predictor = Predictor(model, batch_size=batch_size, image_size=image_size, tile=tile, overlap=overlap, tta=tta)
     if on_error not in ("raise", "skip"):
         raise ValueError(f"`on_error` must be 'raise' or 'skip', received {on_error!r}.")
     check_intensity_range(intensity_range)
@@ -95,18 +96,7 @@ def predict_folder(
                 continue
             yield name, images[name]
 
-    predictions = stream(
-        model,
-        read(),
-        batch_size=batch_size,
-        threshold=threshold,
-        rule=rule,
-        image_size=image_size,
-        tile=tile,
-        overlap=overlap,
-        tta=tta,
-    )
-    for prediction in predictions:
+    for prediction in predictor.stream(read(), rule=rule):
         name = prediction.id
         mask_path = to / Path(name).with_suffix(".png")
         mask_path.parent.mkdir(parents=True, exist_ok=True)

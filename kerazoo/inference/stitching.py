@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerazoo.arguments import is_whole
+
 WHOLE = math.lcm(256, 7 * 9 * 5)
 """Pixels that every stride divides."""
 
@@ -39,7 +41,7 @@ def shift_and_stitch(model: keras.Model, images: Any, *, stride: int | None = No
         raise ValueError(f"`images` must be (B, height, width, channels), received the shape {images.shape}.")
     _check(model)
     step = _measured(model) if stride is None else stride
-    if isinstance(step, bool) or not isinstance(step, int) or step < 1:
+    if not is_whole(step) or step < 1:
         raise ValueError(f"`stride` must be a whole number of at least 1, or None to measure it; received {stride!r}.")
     parts = {
         (down, right): np.asarray(model.predict_on_batch(images[:, down:, right:]))

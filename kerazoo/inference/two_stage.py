@@ -1,4 +1,4 @@
-"""Two stages: a classifier says which images show something, a segmenter says where."""
+"""Two stages: a classifier rejects images without foreground, a segmenter finds it in the others."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from kerazoo.layers import AntialiasResize, ImageGate
+from kerazoo.outputs import image_input, named_output
 from kerazoo.types import Tensor
 
 
@@ -18,7 +19,7 @@ def TwoStage(
     classifier_size: tuple[int, int] | None = None,
     name: str = "two_stage",
 ) -> keras.Model:
-    """Join a classifier and a segmenter to one model, which gives images that the classifier rejects an empty mask.
+    """Join a classifier and a segmenter into one model; images that the classifier rejects get an empty mask.
 
     ```python
     classifier = kz.classifier("resnet50", num_classes=1, weights="imagenet")   # fit on pipeline(…, outputs="label")
@@ -50,44 +51,47 @@ def TwoStage(
         ValueError: a model has several inputs or the wrong outputs, gives probabilities instead of logits, or the two
             do not fit each other.
     """
-    mask, label = _output(segmenter, "mask", rank=4), _output(classifier, "label", rank=2)
-    image_shape, seen_shape = segmenter.input.shape[1:], classifier.input.shape[1:]
-    if image_shape[-1] != seen_shape[-1]:
+    mask, label = _logits(segmenter, "mask", rank=4), _logits(classifier, "label", rank=2)
+    image_shape, classifier_shape = segmenter.input.shape[1:], classifier.input.shape[1:]
+    if image_shape[-1] != classifier_shape[-1]:
         raise ValueError(
-            f"Both stages see the same images: `segmenter` takes {image_shape[-1]} channels and `classifier` "
-            f"{seen_shape[-1]}. Build both for the same number."
+            f"Both stages take the same images: `segmenter` takes {image_shape[-1]} channels and `classifier` "
+            f"{classifier_shape[-1]}. Build both for the same number."
         )
-    size = _size(classifier_size, seen_shape[:2], image_shape[:2])
+    size = _classifier_size(classifier_size, classifier_shape[:2], image_shape[:2])
     image = keras.Input(image_shape, dtype=segmenter.input.dtype, name="image")
     if classifier is segmenter and size is None:
         both = keras.Model(segmenter.input, {"mask": mask, "label": label}, name="segmenter")(image)
         mask, label = both["mask"], both["label"]
     else:
-        seen = image if size is None else AntialiasResize(size, dtype="float32", name="to_classifier_size")(image)
-        label = keras.Model(classifier.input, label, name="classifier")(seen)
+        x = image if size is None else AntialiasResize(size, dtype="float32", name="to_classifier_size")(image)
+        label = keras.Model(classifier.input, label, name="classifier")(x)
         mask = keras.Model(segmenter.input, mask, name="segmenter")(image)
     gate = ImageGate(image_threshold=image_threshold, exclusive=exclusive, dtype="float32", name="gate")
     mask, label = gate(mask, label)
     return keras.Model(image, {"mask": mask, "label": label}, name=name)
 
 
-def _output(model: Any, key: str, *, rank: int) -> Tensor:
-    """The output of a stage, once it has proved to be logits of the right rank."""
+def _logits(model: Any, key: str, *, rank: int) -> Tensor:
+    """The symbolic logits that a stage gives.
+
+    Raises:
+        ValueError: it gives none, or probabilities.
+    """
     stage = "segmenter" if key == "mask" else "classifier"
-    if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
-        raise ValueError(f"`{stage}` must be a functional Keras model with one input, received {model!r}.")
-    outputs = model.output
-    output = outputs.get(key) if isinstance(outputs, Mapping) else outputs
-    if len(getattr(output, "shape", ())) != rank:
+    image_input(model, name=stage)
+    output = named_output(model, key, rank=rank)
+    if output is None:
+        outputs = model.output
         wanted = "(B, H, W, num_classes)" if rank == 4 else "(B, num_classes)"
         found = sorted(outputs) if isinstance(outputs, Mapping) else getattr(outputs, "shape", outputs)
         raise ValueError(
             f"`{stage}` must give logits {wanted}, or a mapping with them as {key!r}; its output is {found}."
         )
-    if made_by := _activation(model, output):
+    if activation := _activation(model, output):
         raise ValueError(
-            f"`{stage}` must give logits, and its last layer applies a {made_by}: TwoStage applies its own. Leave the "
-            "activation out of that layer; weights stay the same."
+            f"`{stage}` must give logits, and its last layer applies a {activation}: TwoStage applies its own. Leave "
+            "the activation out of that layer; weights stay the same."
         )
     return output
 
@@ -99,13 +103,13 @@ def _activation(model: keras.Model, output: Tensor) -> str | None:
     return name if name in ("sigmoid", "softmax") else None
 
 
-def _size(
-    asked: tuple[int, int] | None, built: tuple[int | None, int | None], images: tuple[int | None, int | None]
+def _classifier_size(
+    size: tuple[int, int] | None, built_for: tuple[int | None, int | None], images: tuple[int | None, int | None]
 ) -> tuple[int, int] | None:
     """The size to which images are resized for the classifier; None where it takes them as they are."""
-    height, width = built
+    height, width = built_for
     fixed = None if height is None or width is None else (height, width)
-    if asked is not None and fixed not in (None, tuple(asked)):
-        raise ValueError(f"`classifier_size` is {tuple(asked)}, but `classifier` takes images of {fixed} only.")
-    size = fixed if asked is None else asked
+    if size is not None and fixed not in (None, tuple(size)):
+        raise ValueError(f"`classifier_size` is {tuple(size)}, but `classifier` takes images of {fixed} only.")
+    size = fixed if size is None else size
     return None if size is None or tuple(size) == tuple(images) else size

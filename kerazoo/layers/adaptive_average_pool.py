@@ -7,6 +7,7 @@ an averaging matrix, which every backend and export format can do.
 import keras
 from keras import ops
 
+from kerazoo.arguments import is_whole
 from kerazoo.types import Tensor
 
 
@@ -30,10 +31,10 @@ class AdaptiveAveragePool(keras.layers.Layer):
 
     def __init__(self, size: int | tuple[int, int], **kwargs):
         super().__init__(**kwargs)
-        pair = (size, size) if isinstance(size, int) else tuple(size)
-        if len(pair) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in pair):
+        pair = (size, size) if is_whole(size) else tuple(size)
+        if len(pair) != 2 or not all(is_whole(n) and n >= 1 for n in pair):
             raise ValueError(f"`size` must be a whole number of at least 1, or a pair of them, received {size!r}.")
-        self.size = pair
+        self.size = tuple(int(n) for n in pair)
 
     def call(self, inputs):
         height, width = ops.shape(inputs)[1:3]

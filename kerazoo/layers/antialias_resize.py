@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kerazoo.arguments import is_whole
 from kerazoo.types import Tensor
 
 
@@ -27,9 +28,9 @@ class AntialiasResize(keras.layers.Layer):
     def __init__(self, size: tuple[int, int], **kwargs):
         super().__init__(**kwargs)
         pair = tuple(size)
-        if len(pair) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in pair):
+        if len(pair) != 2 or not all(is_whole(n) and n >= 1 for n in pair):
             raise ValueError(f"`size` must be (height, width) in pixels, received {size!r}.")
-        self.size = pair
+        self.size = tuple(int(n) for n in pair)
 
     def call(self, inputs):
         if tuple(inputs.shape[1:3]) == self.size:

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerazoo.arguments import check_choice, check_whole
+
 BORDERS = ("renormalize", "zeros")
 
 
@@ -45,11 +47,9 @@ class GaussianSmooth(keras.layers.Layer):
             raise ValueError(f"GaussianSmooth's `sigma` is in pixels and must be above 0, received {sigma}.")
         self.sigma = float(sigma)
         size = 2 * int(np.ceil(3 * sigma)) + 1 if size is None else size
-        if size < 1 or size != int(size):
-            raise ValueError(f"GaussianSmooth's `size` must be a whole number of at least 1, received {size}.")
+        check_whole("GaussianSmooth", "size", size)
+        check_choice("GaussianSmooth", "border", border, BORDERS)
         self.size = int(size)
-        if border not in BORDERS:
-            raise ValueError(f"GaussianSmooth's `border` must be one of {BORDERS}, received {border!r}.")
         self.border = border
         self.train_only = bool(train_only)
 

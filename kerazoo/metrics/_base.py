@@ -1,6 +1,7 @@
-"""What our metrics share: logits to predicted ids, ignored pixels, and the streaming confusion matrix."""
+"""The two bases of our metrics: any stream of logits against class ids, and its confusion matrix of pixels."""
 
 import abc
+import inspect
 import math
 from typing import Any, ClassVar, Literal, get_args
 
@@ -8,21 +9,21 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerazoo.arguments import is_number, is_whole
+from kerazoo.arguments import check_choice, check_whole, is_number
 from kerazoo.labels import Labels, check_ignore_class, has_foreground, read
+from kerazoo.metrics._confusion import Empty, OverlapEmpty, Ratio, fill_empty, mean_ratio
 from kerazoo.metrics._counts import Counter
 from kerazoo.types import Tensor
 
 Images = Literal["non_empty", "all"]
 Average = Literal["foreground"] | None
-Empty = Literal["skip", "one"]
-OverlapEmpty = Literal["skip", "one", "penalize"]
 
 
 class StreamingMetric(keras.metrics.Metric, abc.ABC):
-    """Metric of logits and class ids in whole numbers, so that the result does not depend on how images are batched.
+    """Metric of logits and class ids that keeps whole numbers, so that its value does not depend on the batches.
 
     Ignored pixels count nowhere, neither as truth nor as prediction. Ids outside of the classes make the result NaN.
+    A subclass keeps each argument of its constructor in the attribute of that name, where `get_config` finds it.
 
     Args:
         ignore_class: Id of pixels that count nowhere, or None.
@@ -42,7 +43,7 @@ class StreamingMetric(keras.metrics.Metric, abc.ABC):
         self.outside = Counter(self, 1, "outside")
 
     @abc.abstractmethod
-    def see(self, labels: Labels, logits: Tensor) -> None:
+    def update_from_logits(self, labels: Labels, logits: Tensor) -> None:
         """Count one batch.
 
         Args:
@@ -52,7 +53,7 @@ class StreamingMetric(keras.metrics.Metric, abc.ABC):
 
     @abc.abstractmethod
     def compute(self) -> Tensor:
-        """The result, from the counts."""
+        """The metric, from the counts."""
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Count one batch.
@@ -73,150 +74,52 @@ class StreamingMetric(keras.metrics.Metric, abc.ABC):
             )
         labels, logits = read(y_true, y_pred, ignore_class=self.ignore_class, reader=reader)
         self.outside.add(ops.reshape(ops.sum(ops.cast(labels.outside, "int32")), (1,)))
-        self.see(labels, logits)
+        self.update_from_logits(labels, logits)
 
     def result(self) -> Tensor:
-        """The metric over everything seen since the last reset."""
+        """The metric of all batches since the last reset."""
         result = self.compute()
         return ops.where(self.outside.value()[0] > 0, math.nan * ops.ones_like(result), result)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "ignore_class": self.ignore_class}
+        """The arguments of the constructor."""
+        arguments = _arguments(type(self)) - {"name", "dtype"}
+        return {**super().get_config(), **{name: getattr(self, name) for name in sorted(arguments)}}
 
 
-class Metric(StreamingMetric):
-    """Metric of predicted class ids.
+class ConfusionMetric(StreamingMetric):
+    """Ratio of pixel counts, from the confusion matrix of the pixels of all images together.
 
-    Args:
-        threshold: A pixel is foreground if its sigmoid probability is greater. Only for one logit; of K logits the
-            largest wins (the first of equals).
-        ignore_class: See `StreamingMetric`.
-        name: Name of the metric.
-        dtype: See `StreamingMetric`.
-
-    Raises:
-        ValueError: `threshold` is not in (0, 1).
-    """
-
-    def __init__(
-        self,
-        *,
-        threshold: float = 0.5,
-        ignore_class: int | None = None,
-        name: str | None = None,
-        dtype: Any = None,
-    ):
-        super().__init__(ignore_class=ignore_class, name=name, dtype=dtype)
-        if not (is_number(threshold) and 0 < threshold < 1):
-            raise ValueError(
-                f"{type(self).__name__} takes a probability in (0, 1) as `threshold`, received {threshold!r}."
-            )
-        self.threshold = float(threshold)
-
-    @abc.abstractmethod
-    def update(self, labels: Labels, predicted: Tensor) -> None:
-        """Count one batch.
-
-        Args:
-            labels: Class ids.
-            predicted: `(B, ...)` int32 ids; 0 at ignored pixels.
-        """
-
-    def see(self, labels: Labels, logits: Tensor) -> None:
-        """Count what the logits predict."""
-        if logits.shape[-1] > 1 and self.threshold != 0.5:
-            raise ValueError(
-                f"{type(self).__name__} has threshold={self.threshold}, which is for models with one logit; received "
-                f"{logits.shape[-1]} logits per pixel, of which the largest wins. Leave `threshold` out."
-            )
-        self.update(labels, predicted_ids(logits, labels, self.threshold))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "threshold": self.threshold}
-
-
-class PixelMetric(Metric):
-    """Metric on the confusion matrix of all pixels of all images that take part.
+    A subclass gives the formula, `ratio`, and if need be other defaults in the class attributes.
 
     Args:
         num_classes: As the model's: 1 for one logit with mask ids {0, 1}, else K with ids 0..K-1, 0 the background.
         images: "non_empty": only images with a foreground pixel take part. "all": also empty ones, whose false
-            positives then count.
-        threshold: See `Metric`.
-        ignore_class: See `Metric`.
-        name: Name of the metric.
-        dtype: See `Metric`.
-
-    Raises:
-        ValueError: `num_classes` is not at least 1 or `images` is unknown.
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        *,
-        images: Images,
-        threshold: float = 0.5,
-        ignore_class: int | None = None,
-        name: str | None = None,
-        dtype: Any = None,
-    ):
-        super().__init__(threshold=threshold, ignore_class=ignore_class, name=name, dtype=dtype)
-        self.num_classes, self.num_ids = check_num_classes(num_classes, type(self).__name__)
-        self.images = check_images(images, type(self).__name__)
-        self.confusion = Counter(self, self.num_ids**2, "confusion")
-
-    def update(self, labels: Labels, predicted: Tensor) -> None:
-        """Count pixels by true and predicted id."""
-        check_num_ids(self, labels)
-        counts = ops.logical_and(labels.valid, ops.logical_not(labels.outside))
-        if self.images == "non_empty":
-            taking_part = ops.reshape(has_foreground(labels), (-1,) + (1,) * len(labels.space))
-            counts = ops.logical_and(counts, taking_part)
-        cells = self.num_ids**2  # the last segment takes what does not count
-        cell = ops.reshape(ops.where(counts, labels.ids * self.num_ids + predicted, cells), (-1,))
-        self.confusion.add(ops.segment_sum(ops.ones_like(cell), cell, num_segments=cells + 1)[:-1])
-
-    def matrix(self) -> Tensor:
-        """`(K, K)` float32 pixel counts, rows the truth, columns the prediction."""
-        return ops.reshape(self.confusion.value(), (self.num_ids, self.num_ids))
-
-    def counts(self) -> np.ndarray:
-        """`(K, K)` int64 exact pixel counts, rows the truth, columns the prediction; outside of compiled code."""
-        return self.confusion.exact().reshape(self.num_ids, self.num_ids)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_classes": self.num_classes, "images": self.images}
-
-
-class ClassMetric(PixelMetric):
-    """Pixel metric with a value per class.
-
-    Args:
-        num_classes: See `PixelMetric`.
-        images: See `PixelMetric`.
-        average: "foreground": mean over the foreground classes. None: a vector, one entry per mask id (the background
-            first, also for one logit).
-        empty: What a class is worth whose ratio is 0/0 over all images that take part. "skip": nothing, it is left out
-            of the mean, and where no class is left (and in the vector) stands 0. "one": 1. "penalize", for some
-            metrics: a class without a true pixel is worth `1 - log(1 + A) / log(1 + N)`, A the pixels that are
+            positives then count. None: `default_images`.
+        average: "foreground": mean over the foreground classes. None: what `ratio` gives, a vector with one entry per
+            mask id (the background first, also for one logit).
+        empty: What a class is worth whose ratio is 0/0 over all images that take part, one of `policies`. "skip":
+            nothing, it is left out of the mean, and where no class is left (and in the vector) stands 0. "one": 1.
+            "penalize": a class without a true pixel is worth `1 - log(1 + A) / log(1 + N)`, A the pixels that are
             predicted as the class, N all pixels of these images.
-        threshold: See `Metric`.
-        ignore_class: See `Metric`.
-        name: Name of the metric.
-        dtype: See `Metric`.
+        threshold: A pixel is foreground if its sigmoid probability is greater. Only for one logit; of K logits the
+            largest wins (the first of equals).
+        ignore_class: Id of pixels that count nowhere, or None.
+        name: Name of the metric; None for that of the class in lower case.
+        dtype: As in `keras.metrics.Metric`; counts are whole numbers and results float32 in any case.
 
     Raises:
-        ValueError: `average` or `empty` is unknown.
+        ValueError: an argument is outside its range.
     """
 
+    default_images: ClassVar[Images] = "all"
     policies: ClassVar[tuple[str, ...]] = get_args(Empty)
 
     def __init__(
         self,
         num_classes: int,
         *,
-        images: Images,
+        images: Images | None = None,
         average: Average = "foreground",
         empty: OverlapEmpty = "skip",
         threshold: float = 0.5,
@@ -224,86 +127,57 @@ class ClassMetric(PixelMetric):
         name: str | None = None,
         dtype: Any = None,
     ):
-        super().__init__(
-            num_classes, images=images, threshold=threshold, ignore_class=ignore_class, name=name, dtype=dtype
-        )
-        if average not in ("foreground", None):
-            raise ValueError(f"{type(self).__name__} takes `average` 'foreground' or None, received {average!r}.")
-        if empty not in self.policies:
-            raise ValueError(f"{type(self).__name__} takes `empty` one of {self.policies}, received {empty!r}.")
-        self.average = average
-        self.empty: OverlapEmpty = empty
+        owner = type(self).__name__
+        super().__init__(ignore_class=ignore_class, name=name or owner.lower(), dtype=dtype)
+        self.images: Images = self.default_images if images is None else images
+        self.num_classes, self.num_ids = check_num_classes(num_classes, owner)
+        check_choice(owner, "images", self.images, get_args(Images))
+        check_choice(owner, "average", average, ("foreground", None))
+        check_choice(owner, "empty", empty, self.policies)
+        self.average, self.empty = average, empty
+        self.threshold = check_threshold(threshold, owner)
+        self.confusion = Counter(self, self.num_ids**2, "confusion")
 
+    @staticmethod
     @abc.abstractmethod
-    def ratio(self, hits: Tensor, false_positives: Tensor, false_negatives: Tensor) -> tuple[Tensor, Tensor]:
-        """Numerator and denominator for each class, from `(K,)` pixel counts; undefined where the latter is 0."""
+    def ratio(confusion: Tensor) -> Ratio:
+        """Numerator and denominator from the `(K, K)` confusion matrix: `(K,)`, or one of all classes together."""
+
+    def update_from_logits(self, labels: Labels, logits: Tensor) -> None:
+        """Count pixels by true and predicted class."""
+        check_num_ids(self, labels)
+        cells = self.num_ids**2  # the last segment takes what does not count
+        cell = labels.ids * self.num_ids + predicted_ids(self, labels, logits)
+        cell = ops.reshape(ops.where(takes_part(labels, self.images), cell, cells), (-1,))
+        self.confusion.add(ops.segment_sum(ops.ones_like(cell), cell, num_segments=cells + 1)[:-1])
 
     def compute(self) -> Tensor:
         """Mean over the foreground classes, or the vector."""
-        numerator, denominator = self._ratio()
-        values = ops.divide_no_nan(numerator, denominator)
-        defined = ops.cast(denominator[1:] > 0, values.dtype)
-        if self.empty == "one":
-            values = ops.where(denominator > 0, values, ops.ones_like(values))
-            defined = ops.ones_like(defined)
+        numerator, denominator = self._ratios()
         if self.average is None:
-            return values
-        return ops.divide_no_nan(ops.sum(values[1:] * defined), ops.sum(defined))
+            return ops.divide_no_nan(numerator, denominator)
+        return mean_ratio(numerator[1:], denominator[1:])
+
+    def counts(self) -> np.ndarray:
+        """`(K, K)` int64 exact pixel counts, rows the truth, columns the prediction; outside of compiled code."""
+        return self.confusion.exact().reshape(self.num_ids, self.num_ids)
 
     def per_class(self) -> np.ndarray:
         """`(K,)` float64 values, one per mask id, background first; NaN for what is skipped. Not in compiled code."""
-        numerator, denominator = (np.asarray(ops.convert_to_numpy(part), np.float64) for part in self._ratio())
-        undefined = np.full(self.num_ids, 1.0 if self.empty == "one" else np.nan)
-        return np.divide(numerator, denominator, out=undefined, where=denominator > 0)
+        numerator, denominator = (np.asarray(ops.convert_to_numpy(part), np.float64) for part in self._ratios())
+        return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 0)
 
-    def _ratio(self) -> tuple[Tensor, Tensor]:
-        matrix = self.matrix()
-        hit = ops.eye(self.num_ids, dtype=matrix.dtype)
-        wrong = matrix * (1.0 - hit)  # never `total - hits`: float32 would lose the small classes
-        hits, false, missed = ops.sum(matrix * hit, axis=0), ops.sum(wrong, axis=0), ops.sum(wrong, axis=1)
-        numerator, denominator = self.ratio(hits, false, missed)
-        if self.empty == "penalize":
-            absent, most = hits + missed <= 0, ops.log1p(ops.maximum(ops.sum(matrix), 1.0))
-            numerator = ops.where(absent, most - ops.log1p(false), numerator)
-            denominator = ops.where(absent, most, denominator)
-        return numerator, denominator
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "average": self.average, "empty": self.empty}
+    def _ratios(self) -> Ratio:
+        confusion = ops.reshape(self.confusion.value(), (self.num_ids, self.num_ids))
+        return fill_empty(self.ratio(confusion), confusion, self.empty)
 
 
-class ImageMetric(Metric):
-    """Metric of what is predicted for whole images; a class is in an image with at least `min_area` of its pixels.
-
-    In the truth one pixel is enough.
-
-    Args:
-        min_area: Pixels of a foreground class from which on an image is predicted to have it.
-        threshold: See `Metric`.
-        ignore_class: See `Metric`.
-        name: Name of the metric.
-        dtype: See `Metric`.
-
-    Raises:
-        ValueError: `min_area` is not at least 1.
-    """
-
-    def __init__(
-        self,
-        *,
-        min_area: int = 1,
-        threshold: float = 0.5,
-        ignore_class: int | None = None,
-        name: str | None = None,
-        dtype: Any = None,
-    ):
-        super().__init__(threshold=threshold, ignore_class=ignore_class, name=name, dtype=dtype)
-        if not (is_whole(min_area) and min_area >= 1):
-            raise ValueError(f"{type(self).__name__} takes `min_area` of at least 1 pixel, received {min_area!r}.")
-        self.min_area = int(min_area)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "min_area": self.min_area}
+def _arguments(kind: type) -> set[str]:
+    """Names of the constructor's arguments; where some are hidden in `**kwargs`, those of the base that takes them."""
+    parameters = inspect.signature(kind).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return _arguments(kind.__mro__[1])
+    return {parameter.name for parameter in parameters}
 
 
 def check_num_classes(num_classes: int, metric: str) -> tuple[int, int]:
@@ -312,21 +186,19 @@ def check_num_classes(num_classes: int, metric: str) -> tuple[int, int]:
     Raises:
         ValueError: it is not a whole number of at least 1.
     """
-    if not (is_whole(num_classes) and num_classes >= 1):
-        raise ValueError(f"{metric} takes `num_classes` of at least 1, received {num_classes!r}.")
+    check_whole(metric, "num_classes", num_classes)
     return int(num_classes), max(2, int(num_classes))
 
 
-def check_images(images: str, metric: str) -> Images:
-    """`images` if it says which images take part.
+def check_threshold(threshold: float, metric: str) -> float:
+    """`threshold` as a float.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it is not in (0, 1).
     """
-    for choice in get_args(Images):
-        if images == choice:
-            return choice
-    raise ValueError(f"{metric} takes `images` one of {get_args(Images)}, received {images!r}.")
+    if not (is_number(threshold) and 0 < threshold < 1):
+        raise ValueError(f"{metric} takes a probability in (0, 1) as `threshold`, received {threshold!r}.")
+    return float(threshold)
 
 
 def check_num_ids(metric: Any, labels: Labels) -> None:
@@ -338,13 +210,32 @@ def check_num_ids(metric: Any, labels: Labels) -> None:
         )
 
 
-def predicted_ids(logits: Tensor, labels: Labels, threshold: float) -> Tensor:
-    """`(B, ...)` int32 ids that float32 `logits` `(B, ..., C)` predict; 0 at ignored pixels."""
-    if logits.shape[-1] == 1:
+def predicted_ids(metric: Any, labels: Labels, logits: Tensor) -> Tensor:
+    """`(B, ...)` int32 ids that float32 `logits` `(B, ..., C)` predict; 0 at ignored pixels.
+
+    Raises:
+        ValueError: the metric has a threshold, and there are several logits.
+    """
+    threshold, channels = metric.threshold, logits.shape[-1]
+    if channels > 1 and threshold != 0.5:
+        raise ValueError(
+            f"{type(metric).__name__} has threshold={threshold}, which is for models with one logit; received "
+            f"{channels} logits per pixel, of which the largest wins. Leave `threshold` out."
+        )
+    if channels == 1:
         ids = ops.cast(logits[..., 0] > math.log(threshold / (1.0 - threshold)), "int32")
     else:
         ids = ops.cast(ops.argmax(logits, axis=-1), "int32")
     return ops.where(labels.valid, ids, 0)
+
+
+def takes_part(labels: Labels, images: Images) -> Tensor:
+    """`(B, ...)` bool: the pixel counts; with "non_empty" only in images that have a foreground pixel."""
+    counts = ops.logical_and(labels.valid, ops.logical_not(labels.outside))
+    if images == "non_empty":
+        shown = ops.reshape(has_foreground(labels), (-1,) + (1,) * len(labels.space))
+        counts = ops.logical_and(counts, shown)
+    return counts
 
 
 def areas(ids: Tensor, labels: Labels) -> Tensor:

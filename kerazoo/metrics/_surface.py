@@ -12,7 +12,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from kerazoo.metrics._base import OverlapEmpty
+from kerazoo.arguments import check_choice
+from kerazoo.metrics._confusion import OverlapEmpty
 
 
 def boundary_iou(
@@ -45,7 +46,7 @@ def boundary_iou(
         ValueError: masks differ in shape or are not of one class, or an argument is outside its range.
     """
     truth, prediction, sizes = _read(truth, prediction, spacing, "boundary_iou")
-    _check_empty(empty, "boundary_iou")
+    check_choice("boundary_iou", "empty", empty, get_args(OverlapEmpty))
     if width is not None and not 0 < width < math.inf:
         raise ValueError(f"boundary_iou takes `width` above 0, received {width}.")
     if not truth.any():
@@ -88,7 +89,7 @@ def hausdorff_distance(
         ValueError: masks differ in shape or are not of one class, or an argument is outside its range.
     """
     truth, prediction, sizes = _read(truth, prediction, spacing, "hausdorff_distance")
-    _check_empty(empty, "hausdorff_distance")
+    check_choice("hausdorff_distance", "empty", empty, get_args(OverlapEmpty))
     if not 0 < percentile <= 100:
         raise ValueError(f"hausdorff_distance takes `percentile` in (0, 100], received {percentile}.")
     diagonal = float(np.linalg.norm((np.array(truth.shape) - 1) * sizes))
@@ -163,8 +164,3 @@ def _read(truth: Any, prediction: Any, spacing: Any, metric: str) -> tuple[np.nd
             f"{spacing}."
         )
     return masks[0].astype(bool), masks[1].astype(bool), sizes
-
-
-def _check_empty(empty: str, metric: str) -> None:
-    if empty not in get_args(OverlapEmpty):
-        raise ValueError(f"{metric} takes `empty` one of {get_args(OverlapEmpty)}, received {empty!r}.")

@@ -1,17 +1,23 @@
-"""Accuracy of pixels."""
+"""Pixel accuracy."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
-from kerazoo.metrics._base import Images, PixelMetric
+from kerazoo.metrics._base import ConfusionMetric, Images
+from kerazoo.metrics._confusion import Ratio
 from kerazoo.types import Tensor
 
 
+def accuracy_score(confusion: Tensor) -> Ratio:
+    """Hits by pixels; undefined without a pixel."""
+    return ops.sum(confusion * ops.eye(confusion.shape[0], dtype=confusion.dtype)), ops.sum(confusion)
+
+
 @keras.saving.register_keras_serializable("kerazoo", name="metrics.Accuracy")
-class Accuracy(PixelMetric):
-    """Share of the pixels of all images together, the background among them, whose class is predicted.
+class Accuracy(ConfusionMetric):
+    """Share of pixels whose class is predicted correctly, over all images together and the background included.
 
     With few foreground pixels it is near 1 for a model that finds nothing: look at `IoU` or `MCC`. 0 before any pixel.
 
@@ -29,6 +35,8 @@ class Accuracy(PixelMetric):
         ValueError: an argument is outside its range, or shapes do not fit.
     """
 
+    ratio = staticmethod(accuracy_score)
+
     def __init__(
         self,
         num_classes: int,
@@ -40,10 +48,11 @@ class Accuracy(PixelMetric):
         dtype: Any = None,
     ):
         super().__init__(
-            num_classes, images=images, threshold=threshold, ignore_class=ignore_class, name=name, dtype=dtype
+            num_classes,
+            images=images,
+            average=None,
+            threshold=threshold,
+            ignore_class=ignore_class,
+            name=name,
+            dtype=dtype,
         )
-
-    def compute(self) -> Tensor:
-        """Hits by pixels."""
-        matrix = self.matrix()
-        return ops.divide_no_nan(ops.sum(matrix * ops.eye(self.num_ids, dtype=matrix.dtype)), ops.sum(matrix))

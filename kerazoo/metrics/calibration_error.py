@@ -4,15 +4,15 @@ Differs from the paper: class by class (Nixon et al., 2019, https://arxiv.org/ab
 class of nearly every pixel is the background.
 """
 
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
 from keras import ops
 
-from kerazoo.arguments import is_whole
-from kerazoo.labels import Labels, has_foreground
-from kerazoo.metrics._base import Images, StreamingMetric, check_images, check_num_classes, check_num_ids
+from kerazoo.arguments import check_choice, check_whole
+from kerazoo.labels import Labels
+from kerazoo.metrics._base import Images, StreamingMetric, check_num_classes, check_num_ids, takes_part
 from kerazoo.metrics._counts import Counter
 from kerazoo.types import Tensor
 
@@ -22,11 +22,12 @@ _PART = 2**8
 
 @keras.saving.register_keras_serializable("kerazoo", name="metrics.CalibrationError")
 class CalibrationError(StreamingMetric):
-    """Mean over the foreground classes of `Σ_b n_b / n |mean p_b - share_b|`, over the pixels of all images together.
+    """Expected calibration error, `Σ_b n_b / n |mean p_b - share_b|`, averaged over the foreground classes.
 
-    The n pixels are divided into bins of equal width by the probability p that they are of the class; `share_b` is the
-    part of the n_b pixels of a bin that really is. 0 is a model whose probabilities are frequencies; also before any
-    pixel. Most pixels are background with a probability near 0 and dominate this error: look at `curve()` too.
+    The n pixels of all images together are divided into bins of equal width by the probability p that they are of the
+    class; `share_b` is the part of the n_b pixels of a bin that really is. 0 is a model whose probabilities are
+    frequencies; also before any pixel. Most pixels are background with a probability near 0 and dominate this error:
+    look at `curve()` too.
 
     Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits; up to 126 images of up
         to 8 million pixels each in a batch.
@@ -56,21 +57,17 @@ class CalibrationError(StreamingMetric):
         dtype: Any = None,
     ):
         super().__init__(ignore_class=ignore_class, name=name, dtype=dtype)
-        if not (is_whole(bins) and bins >= 2):
-            raise ValueError(f"CalibrationError takes `bins` of at least 2, received {bins!r}.")
+        check_whole("CalibrationError", "bins", bins, least=2)
+        check_choice("CalibrationError", "images", images, get_args(Images))
         self.num_classes, self.num_ids = check_num_classes(num_classes, "CalibrationError")
         self.bins = int(bins)
-        self.images = check_images(images, "CalibrationError")
+        self.images: Images = images
         self.totals = Counter(self, (self.num_ids - 1) * self.bins * (2 + _PARTS), "totals")
 
-    def see(self, labels: Labels, logits: Tensor) -> None:
+    def update_from_logits(self, labels: Labels, logits: Tensor) -> None:
         """Count pixels, those of the class, and probabilities, by class and bin."""
         check_num_ids(self, labels)
         probs = ops.sigmoid(logits) if logits.shape[-1] == 1 else ops.softmax(logits, axis=-1)[..., 1:]
-        counts = ops.logical_and(labels.valid, ops.logical_not(labels.outside))
-        if self.images == "non_empty":
-            taking_part = ops.reshape(has_foreground(labels), (-1,) + (1,) * len(labels.space))
-            counts = ops.logical_and(counts, taking_part)
         classes = self.num_ids - 1
         whole = ops.cast(ops.minimum(probs * 2**24, 2.0**24 - 1), "int32")
         place = ops.cast(ops.clip(ops.floor(probs * self.bins), 0, self.bins - 1), "int32")
@@ -78,7 +75,7 @@ class CalibrationError(StreamingMetric):
         cells = classes * self.bins + 1  # of each image; the last takes what does not count
         images = ops.shape(labels.ids)[0]
         first = ops.reshape(ops.arange(images, dtype="int32") * cells, (-1,) + (1,) * (len(labels.space) + 1))
-        place = first + ops.where(ops.expand_dims(counts, -1), place, cells - 1)
+        place = first + ops.where(ops.expand_dims(takes_part(labels, self.images), -1), place, cells - 1)
         hit = ops.cast(ops.expand_dims(labels.ids, -1) == ops.arange(1, self.num_ids, dtype="int32"), "int32")
         parts = [whole // _PART**2, whole // _PART % _PART, whole % _PART]
         columns = [ops.ones_like(whole), hit, *parts]
@@ -102,7 +99,3 @@ class CalibrationError(StreamingMetric):
         probability = table[..., 2:] @ (1.0 / _PART ** np.arange(1, _PARTS + 1))
         shares = [np.divide(x, pixels, out=np.full(x.shape, np.nan), where=pixels > 0) for x in (probability, hits)]
         return np.stack([pixels, *shares], axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"num_classes": self.num_classes, "bins": self.bins, "images": self.images}
-        return {**super().get_config(), **own}

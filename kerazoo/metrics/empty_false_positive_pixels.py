@@ -1,4 +1,4 @@
-"""False positives where nothing is there."""
+"""False positive pixels on empty images."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerazoo.labels import Labels, has_foreground, is_seen
-from kerazoo.metrics._base import Metric
+from kerazoo.labels import Labels, is_empty
+from kerazoo.metrics._base import StreamingMetric, check_threshold, predicted_ids
 from kerazoo.metrics._counts import Counter
 from kerazoo.types import Tensor
 
 
 @keras.saving.register_keras_serializable("kerazoo", name="metrics.EmptyFalsePositivePixels")
-class EmptyFalsePositivePixels(Metric):
+class EmptyFalsePositivePixels(StreamingMetric):
     """Mean number of pixels predicted as foreground (any class) per empty image; 0 if there was no empty image.
 
     Call: `y_true` `(B, H, W)` or `(B, H, W, 1)` class ids; `y_pred` `(B, H, W, C)` logits.
@@ -39,15 +39,15 @@ class EmptyFalsePositivePixels(Metric):
         name: str | None = "empty_false_positive_pixels",
         dtype: Any = None,
     ):
-        super().__init__(threshold=threshold, ignore_class=ignore_class, name=name, dtype=dtype)
+        super().__init__(ignore_class=ignore_class, name=name, dtype=dtype)
+        self.threshold = check_threshold(threshold, type(self).__name__)
         self.totals = Counter(self, 2, "totals")
 
-    def update(self, labels: Labels, predicted: Tensor) -> None:
+    def update_from_logits(self, labels: Labels, logits: Tensor) -> None:
         """Count predicted pixels of empty images, and empty images."""
-        empty = ops.cast(ops.logical_and(is_seen(labels), ops.logical_not(has_foreground(labels))), "int32")
-        self.totals.add(
-            ops.stack([ops.sum(empty * ops.sum(ops.cast(predicted > 0, "int32"), axis=labels.space)), ops.sum(empty)])
-        )
+        empty = ops.cast(is_empty(labels), "int32")
+        found = ops.sum(ops.cast(predicted_ids(self, labels, logits) > 0, "int32"), axis=labels.space)
+        self.totals.add(ops.stack([ops.sum(empty * found), ops.sum(empty)]))
 
     def compute(self) -> Tensor:
         """Pixels per empty image."""

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerazoo.labels import Labels, has_foreground, is_seen
+from kerazoo.labels import Labels, has_foreground, has_valid
 from kerazoo.metrics._base import StreamingMetric
 from kerazoo.metrics._counts import Counter
 from kerazoo.types import Tensor
@@ -40,14 +40,14 @@ class ImageAUC(StreamingMetric):
         super().__init__(ignore_class=ignore_class, name=name, dtype=dtype)
         self.histogram = Counter(self, 2 * _BINS, "histogram")
 
-    def see(self, labels: Labels, logits: Tensor) -> None:
+    def update_from_logits(self, labels: Labels, logits: Tensor) -> None:
         """Count images by kind and bin of their score."""
         odds = ops.where(labels.valid, _foreground_odds(logits), -_FAR_BELOW)
         score = ops.max(odds, axis=labels.space)
         place = (score / (1.0 + ops.abs(score)) + 1.0) * (_BINS / 2)
         place = ops.cast(ops.clip(ops.floor(place), 0, _BINS - 1), "int32")
         cell = ops.where(has_foreground(labels), place + _BINS, place)
-        cell = ops.where(is_seen(labels), cell, 2 * _BINS)  # the last segment takes what does not count
+        cell = ops.where(has_valid(labels), cell, 2 * _BINS)  # the last segment takes what does not count
         self.histogram.add(ops.segment_sum(ops.ones_like(cell), cell, num_segments=2 * _BINS + 1)[:-1])
 
     def compute(self) -> Tensor:

@@ -6,15 +6,17 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerazoo.labels import Labels, has_foreground, is_seen
-from kerazoo.metrics._base import ImageMetric, areas
+from kerazoo.arguments import check_whole
+from kerazoo.labels import Labels, has_foreground, has_valid
+from kerazoo.metrics._base import StreamingMetric, areas, check_threshold, predicted_ids
+from kerazoo.metrics._confusion import mean_ratio
 from kerazoo.metrics._counts import Counter
 from kerazoo.types import Tensor
 
 
 @keras.saving.register_keras_serializable("kerazoo", name="metrics.ImageBalancedAccuracy")
-class ImageBalancedAccuracy(ImageMetric):
-    """½ (TP / P + TN / N) over images; P have a foreground pixel of any class, N are empty.
+class ImageBalancedAccuracy(StreamingMetric):
+    """Mean of sensitivity and specificity over images, ½ (TP / P + TN / N): P have foreground of any class, N none.
 
     An image is predicted positive with at least `min_area` pixels of one foreground class. If all images are of one
     kind, the result is the recall of that kind; 0 before any image. Images that are ignored altogether do not count.
@@ -41,22 +43,23 @@ class ImageBalancedAccuracy(ImageMetric):
         name: str | None = "image_balanced_accuracy",
         dtype: Any = None,
     ):
-        super().__init__(min_area=min_area, threshold=threshold, ignore_class=ignore_class, name=name, dtype=dtype)
+        super().__init__(ignore_class=ignore_class, name=name, dtype=dtype)
+        check_whole(type(self).__name__, "min_area", min_area)
+        self.min_area = int(min_area)
+        self.threshold = check_threshold(threshold, type(self).__name__)
         self.confusion = Counter(self, 4, "confusion")
 
-    def update(self, labels: Labels, predicted: Tensor) -> None:
+    def update_from_logits(self, labels: Labels, logits: Tensor) -> None:
         """Count images by truth and prediction."""
-        positive = ops.any(areas(predicted, labels) >= self.min_area, axis=-1)
+        positive = ops.any(areas(predicted_ids(self, labels, logits), labels) >= self.min_area, axis=-1)
         cell = ops.where(has_foreground(labels), 2, 0) + ops.where(positive, 1, 0)
-        cell = ops.where(is_seen(labels), cell, -1)  # the one-hot of -1 is all 0
+        cell = ops.where(has_valid(labels), cell, -1)  # the one-hot of -1 is all 0
         self.confusion.add(ops.sum(ops.one_hot(cell, 4, dtype="int32"), axis=0))
 
     def compute(self) -> Tensor:
         """Mean recall of the kinds of images that occur."""
         matrix = ops.reshape(self.confusion.value(), (2, 2))
-        total = ops.sum(matrix, axis=1)
-        recall = ops.divide_no_nan(ops.stack([matrix[0, 0], matrix[1, 1]]), total)
-        return ops.divide_no_nan(ops.sum(recall), ops.sum(ops.cast(total > 0, recall.dtype)))
+        return mean_ratio(ops.stack([matrix[0, 0], matrix[1, 1]]), ops.sum(matrix, axis=1))
 
     def counts(self) -> np.ndarray:
         """`(2, 2)` int64 images, [[TN, FP], [FN, TP]]; outside of compiled code."""

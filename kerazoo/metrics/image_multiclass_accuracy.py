@@ -1,4 +1,4 @@
-"""Accuracy of images with several classes: which classes are in it."""
+"""Accuracy of images with several classes: which classes each of them has."""
 
 from typing import Any
 
@@ -6,15 +6,24 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerazoo.labels import Labels, has_foreground, is_seen
-from kerazoo.metrics._base import ImageMetric, areas, check_num_classes, check_num_ids
+from kerazoo.arguments import check_whole
+from kerazoo.labels import Labels, is_empty
+from kerazoo.metrics._base import (
+    StreamingMetric,
+    areas,
+    check_num_classes,
+    check_num_ids,
+    check_threshold,
+    predicted_ids,
+)
+from kerazoo.metrics._confusion import mean_ratio
 from kerazoo.metrics._counts import Counter
 from kerazoo.types import Tensor
 
 
 @keras.saving.register_keras_serializable("kerazoo", name="metrics.ImageMulticlassAccuracy")
-class ImageMulticlassAccuracy(ImageMetric):
-    """Mean recall of images over {empty, each foreground class}.
+class ImageMulticlassAccuracy(StreamingMetric):
+    """Mean recall of images, over the kinds "empty" and "has the class" for each foreground class.
 
     The recall of a class is the share of the images that have it in which at least `min_area` of its pixels are
     predicted, anywhere; the recall of "empty" is the share of the empty images in which no class is predicted. An image
@@ -45,17 +54,19 @@ class ImageMulticlassAccuracy(ImageMetric):
         name: str | None = "image_multiclass_accuracy",
         dtype: Any = None,
     ):
-        super().__init__(min_area=min_area, threshold=threshold, ignore_class=ignore_class, name=name, dtype=dtype)
+        super().__init__(ignore_class=ignore_class, name=name, dtype=dtype)
         self.num_classes, self.num_ids = check_num_classes(num_classes, type(self).__name__)
+        check_whole(type(self).__name__, "min_area", min_area)
+        self.min_area = int(min_area)
+        self.threshold = check_threshold(threshold, type(self).__name__)
         self.totals = Counter(self, 2 * self.num_ids, "totals")
 
-    def update(self, labels: Labels, predicted: Tensor) -> None:
+    def update_from_logits(self, labels: Labels, logits: Tensor) -> None:
         """Count images by kind, and those that are recognized."""
         check_num_ids(self, labels)
-        found = areas(predicted, labels) >= self.min_area
-        empty = ops.logical_and(is_seen(labels), ops.logical_not(has_foreground(labels)))
+        found = areas(predicted_ids(self, labels, logits), labels) >= self.min_area
         nothing = ops.logical_not(ops.any(found, axis=-1))
-        kinds = ops.concatenate([empty[:, None], areas(labels.ids, labels) > 0], axis=-1)
+        kinds = ops.concatenate([is_empty(labels)[:, None], areas(labels.ids, labels) > 0], axis=-1)
         hits = ops.logical_and(kinds, ops.concatenate([nothing[:, None], found], axis=-1))
         both = ops.concatenate([kinds, hits], axis=-1)
         self.totals.add(ops.sum(ops.cast(both, "int32"), axis=0))
@@ -63,12 +74,8 @@ class ImageMulticlassAccuracy(ImageMetric):
     def compute(self) -> Tensor:
         """Mean recall of the kinds that occur."""
         total, hits = ops.split(self.totals.value(), 2)
-        recall = ops.divide_no_nan(hits, total)
-        return ops.divide_no_nan(ops.sum(recall), ops.sum(ops.cast(total > 0, recall.dtype)))
+        return mean_ratio(hits, total)
 
     def counts(self) -> np.ndarray:
         """`(2, K)` int64: images of each kind, and those recognized; kind 0 is empty. Outside of compiled code."""
         return self.totals.exact().reshape(2, self.num_ids)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_classes": self.num_classes}

@@ -1,17 +1,34 @@
-"""Matthews correlation of pixels, with several classes R_K (Gorodkin, 2004, https://doi.org/10.1016/j.compbiolchem.2004.09.006)."""
+"""Matthews correlation coefficient of pixels, with several classes R_K (Gorodkin, 2004, https://doi.org/10.1016/j.compbiolchem.2004.09.006)."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
-from kerazoo.metrics._base import Images, PixelMetric
+from kerazoo.metrics._base import ConfusionMetric, Images
+from kerazoo.metrics._confusion import Ratio
 from kerazoo.types import Tensor
 
 
+def mcc_score(confusion: Tensor) -> Ratio:
+    """R_K; undefined where truth or prediction has one class only.
+
+    From shares of pixels, and sums of products alone, so that rare classes keep their digits.
+    """
+    share = ops.divide_no_nan(confusion, ops.sum(confusion))
+    others = 1.0 - ops.eye(confusion.shape[0], dtype=share.dtype)
+    true, predicted = ops.sum(share, axis=1), ops.sum(share, axis=0)
+    hits, rejections = ops.diagonal(share), ops.diagonal(others @ share @ others)
+    misses, false_alarms = ops.sum(share * others, axis=1), ops.sum(share * others, axis=0)
+    covariance = ops.sum(hits * rejections - misses * false_alarms)
+    variances = (ops.sum(part * ops.reshape(others @ part[:, None], (-1,))) for part in (true, predicted))
+    true_variance, predicted_variance = variances
+    return covariance, ops.sqrt(true_variance) * ops.sqrt(predicted_variance)
+
+
 @keras.saving.register_keras_serializable("kerazoo", name="metrics.MCC")
-class MCC(PixelMetric):
-    """Correlation of true and predicted class over the pixels of all images together, in [-1, 1].
+class MCC(ConfusionMetric):
+    """Matthews correlation coefficient of true and predicted class, in [-1, 1], over the pixels of all images together.
 
     `R_K = Σ_k cov(t_k, p_k) / √(Σ_k var(t_k) Σ_k var(p_k))` with t_k, p_k the indicators of class k, background
     included. Unlike accuracy it is 0, and not near 1, for a prediction that does not depend on the image; also where
@@ -31,6 +48,8 @@ class MCC(PixelMetric):
         ValueError: an argument is outside its range, or shapes do not fit.
     """
 
+    ratio = staticmethod(mcc_score)
+
     def __init__(
         self,
         num_classes: int,
@@ -42,18 +61,11 @@ class MCC(PixelMetric):
         dtype: Any = None,
     ):
         super().__init__(
-            num_classes, images=images, threshold=threshold, ignore_class=ignore_class, name=name, dtype=dtype
+            num_classes,
+            images=images,
+            average=None,
+            threshold=threshold,
+            ignore_class=ignore_class,
+            name=name,
+            dtype=dtype,
         )
-
-    def compute(self) -> Tensor:
-        """R_K from shares of pixels; sums of products only, so that rare classes keep their digits."""
-        matrix = self.matrix()
-        share = ops.divide_no_nan(matrix, ops.sum(matrix))
-        others = 1.0 - ops.eye(self.num_ids, dtype=share.dtype)
-        true, predicted = ops.sum(share, axis=1), ops.sum(share, axis=0)
-        hits, rejections = ops.diagonal(share), ops.diagonal(others @ share @ others)
-        misses, false_alarms = ops.sum(share * others, axis=1), ops.sum(share * others, axis=0)
-        covariance = ops.sum(hits * rejections - misses * false_alarms)
-        variances = (ops.sum(part * ops.reshape(others @ part[:, None], (-1,))) for part in (true, predicted))
-        true_variance, predicted_variance = variances
-        return ops.divide_no_nan(covariance, ops.sqrt(true_variance) * ops.sqrt(predicted_variance))

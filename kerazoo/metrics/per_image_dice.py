@@ -6,8 +6,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerazoo.labels import Labels, is_seen
-from kerazoo.metrics._base import Metric, areas, check_num_classes, check_num_ids
+from kerazoo.arguments import check_choice
+from kerazoo.labels import Labels, has_valid
+from kerazoo.metrics._base import (
+    StreamingMetric,
+    areas,
+    check_num_classes,
+    check_num_ids,
+    check_threshold,
+    predicted_ids,
+)
 from kerazoo.metrics._counts import Counter
 from kerazoo.types import Tensor
 
@@ -16,10 +24,10 @@ _UNIT = 2**18  # a Dice is counted in these parts: whole numbers add up in any o
 
 
 @keras.saving.register_keras_serializable("kerazoo", name="metrics.PerImageDice")
-class PerImageDice(Metric):
-    """Mean over images of the mean over foreground classes of 2 TP / (2 TP + FP + FN) in that image.
+class PerImageDice(StreamingMetric):
+    """Dice coefficient of single images, 2 TP / (2 TP + FP + FN): mean over the classes of an image, then over images.
 
-    What a class is worth that the truth of the image does not have:
+    Means are over foreground classes. What a class is worth that the truth of the image does not have:
 
     - "one": 1 if it is not predicted either (0/0 := 1), else 0. For one class this is the score of the SIIM-ACR
       pneumothorax challenge: a single false positive pixel on an empty image costs as much as missing all of it.
@@ -54,19 +62,20 @@ class PerImageDice(Metric):
         name: str | None = "per_image_dice",
         dtype: Any = None,
     ):
-        super().__init__(threshold=threshold, ignore_class=ignore_class, name=name, dtype=dtype)
-        self.num_classes, self.num_ids = check_num_classes(num_classes, type(self).__name__)
-        if empty not in get_args(Empty):
-            raise ValueError(f"PerImageDice takes `empty` one of {get_args(Empty)}, received {empty!r}.")
+        super().__init__(ignore_class=ignore_class, name=name, dtype=dtype)
+        self.num_classes, self.num_ids = check_num_classes(num_classes, "PerImageDice")
+        check_choice("PerImageDice", "empty", empty, get_args(Empty))
         self.empty = empty
+        self.threshold = check_threshold(threshold, "PerImageDice")
         self.totals = Counter(self, 2, "totals")
 
-    def update(self, labels: Labels, predicted: Tensor) -> None:
+    def update_from_logits(self, labels: Labels, logits: Tensor) -> None:
         """Add up the Dice of each image."""
         check_num_ids(self, labels)
+        predicted = predicted_ids(self, labels, logits)
         hits = ops.where(labels.ids == predicted, predicted, 0)
         overlap, true, found = (ops.cast(areas(ids, labels), "float32") for ids in (hits, labels.ids, predicted))
-        present, counts = true > 0, is_seen(labels)
+        present, counts = true > 0, has_valid(labels)
         dice = ops.where(true + found > 0, 2.0 * overlap / ops.maximum(true + found, 1.0), 1.0)
         weight = ops.ones_like(dice)
         if self.empty == "skip":
@@ -88,6 +97,3 @@ class PerImageDice(Metric):
     def counts(self) -> np.ndarray:
         """`(2,)` float64: sum of the Dice of the images that count, and how many do; outside of compiled code."""
         return self.totals.exact() / np.array([_UNIT, 1])
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_classes": self.num_classes, "empty": self.empty}

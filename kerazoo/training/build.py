@@ -28,8 +28,8 @@ def make_batches(
 ) -> Any:
     """The dataset of a source: drawn and augmented for training, else every image once in order.
 
-    `outputs` is as in `kerazoo.data.pipeline`: "mask", or the model that is trained. `weigh` adds the recipe's weights
-    of the pixels, if it has any.
+    `outputs` is as in `kerazoo.data.pipeline`: "mask", or the model that is trained. `weigh` adds the recipe's
+    `pixel_weights`, if it has any.
     """
     from kerazoo.data import pipeline
 
@@ -41,8 +41,9 @@ def make_batches(
         "cache": recipe.data.cache,
         "seed": settings.seed,
         "outputs": outputs,
-        "weights": create("data.batches.pixel_weights", settings.weights) if weigh and settings.weights else None,
     }
+    if weigh and settings.pixel_weights:
+        form["pixel_weights"] = create("data.batches.pixel_weights", settings.pixel_weights)
     if not train:
         return pipeline(source, shuffle=False, **form)
     return pipeline(
@@ -51,7 +52,6 @@ def make_batches(
         balance=settings.balance,
         balanced_batches=settings.balanced_batches,
         augment=[create("data.batches.augment", part) for part in settings.augment],
-        shuffle=True,
         **form,
     )
 

@@ -1,4 +1,4 @@
-"""Evaluate a run: one of its checkpoints on one split, beside predictors that do not look at the image."""
+"""Evaluate a run: one of its checkpoints on one split, beside trivial predictors."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from kerazoo.compose import without_aux
-from kerazoo.inference import borders, scores
-from kerazoo.inference.decision import DecisionRule, label_probabilities, mask_logits, probabilities
+from kerazoo.inference import DecisionRule, Predictor, borders, scores
+from kerazoo.report import html, plots
 from kerazoo.training import rules
 from kerazoo.training.build import make_batches, plain_data_errors
+from kerazoo.training.recipe import Recipe
 from kerazoo.training.run import SPLITS, load_model, open_source, read_run, read_split, write_counts, write_json
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def evaluate(
             `evaluation.spacing`, else in pixels); None takes the recipe's.
         tune_rule: Whether to tune the rule on the validation split first. It is written to rule.json, its surface to
             rule_surface.csv and into the report, and it is the rule of the run from then on.
-        metric: What the rule is tuned by, see `kerazoo.inference.tune`; None is per_image_dice.
+        metric: Name of the metric that the rule is tuned by; None is per_image_dice.
         console: A `rich.console.Console` to print the table on, or None.
 
     Returns: A dict with `split`, `checkpoint`, `epoch`, `threshold`, `rule`, `decision` (the rule in words), `tuned_by`
@@ -78,16 +78,17 @@ def evaluate(
         raise ValueError(f"`metric` is what the rule is tuned by: give tune_rule with it; received {metric!r}.")
     checkpoint = recipe.evaluation.checkpoint if checkpoint is None else checkpoint
     surface = recipe.evaluation.surface if surface is None else surface
-    model = without_aux(load_model(run, checkpoint))
+    predictor = _RunPredictor(recipe, load_model(run, checkpoint), channels=facts["channels"])
     source = open_source(recipe, facts["data"] if data is None else data)
-    splits, channels = read_split(run, source), facts["channels"]
+    splits = read_split(run, source)
     if tune_rule:
-        outputs = _outputs(recipe, model, splits[rules.SPLIT], channels=channels)
-        choice = rules.tune(run, recipe, checkpoint, splits[rules.SPLIT], outputs, metric=metric or "per_image_dice")
+        validation = splits[rules.SPLIT]
+        outputs = predictor.probabilities(validation)
+        choice = rules.tune(run, recipe, checkpoint, validation, outputs, metric=metric or "per_image_dice")
     else:
         choice = rules.choose(run, recipe, checkpoint, threshold=threshold)
     rule, samples = choice.rule, splits[split]
-    counts, edges = _count(recipe, model, samples, channels=channels, rule=rule, surface=surface)
+    counts, edges = _count(predictor, samples, rule, surface=surface)
     vanished = int((samples.foreground & ~counts.foreground).sum())
     result = {
         "split": split,
@@ -107,7 +108,7 @@ def evaluate(
     }
     write_counts(run, samples.ids, counts)
     write_json(run / "evaluation.json", result)
-    _draw(recipe, run, model, samples, counts, channels=channels, rule=rule)
+    _draw(run, predictor, samples, rule, counts)
     if console is not None:
         rules.announce(choice, console)
         console.print(table(result))
@@ -129,12 +130,12 @@ def foreground_names(class_names: tuple[str, ...], num_classes: int) -> tuple[st
 
 
 def table(result: dict[str, Any]) -> Any:
-    """A `rich` table of an evaluation: the trivial predictors, the model, its intervals."""
+    """Lay out an evaluation as a `rich` table: the trivial predictors, the model, its intervals."""
     from rich.table import Table
 
     images = f"{result['images']} {result['split']} images, {result['foreground_images']} with foreground"
-    judged = f"{result['checkpoint']} epoch, {result['epoch']}, {result['decision']}"
-    view = Table(title=f"{images}; {judged}", title_justify="left")
+    model = f"{result['checkpoint']} epoch, {result['epoch']}, {result['decision']}"
+    view = Table(title=f"{images}; {model}", title_justify="left")
     view.add_column("metric", no_wrap=True)
     predictors = result["trivial_predictors"]
     for name in predictors:
@@ -157,38 +158,41 @@ def _number(value: float | None) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def _outputs(recipe: Any, model: Any, samples: "Source", *, channels: int) -> Iterator[tuple]:
-    """Batches of images, truths, probabilities and label probabilities (or None), in the order of the samples."""
-    with plain_data_errors():
-        for images, truth in make_batches(recipe, samples, channels=channels, train=False):
-            images = np.asarray(images)
-            outputs = model.predict_on_batch(images)
-            label = label_probabilities(outputs)
-            probability = keras.ops.convert_to_numpy(probabilities(mask_logits(outputs)))
-            yield images, np.asarray(truth), probability, None if label is None else keras.ops.convert_to_numpy(label)
+class _RunPredictor:
+    """The model of a run, on images and masks as the recipe's pipeline prepares them, in the order of the samples."""
 
+    def __init__(self, recipe: Recipe, model: keras.Model, *, channels: int):
+        self.recipe, self._predictor, self._channels = recipe, Predictor(model), channels
 
-def _predict(recipe: Any, model: Any, samples: "Source", *, channels: int, rule: DecisionRule) -> Iterator[tuple]:
-    """Batches of images, truths, masks and probabilities as numpy, in the order of the samples."""
-    for images, truth, probability, label in _outputs(recipe, model, samples, channels=channels):
-        masks, _ = rule(probability, label=label)
-        yield images, truth, keras.ops.convert_to_numpy(masks), probability
+    def probabilities(self, samples: "Source") -> Iterator[tuple]:
+        """Batches of images, truths, probabilities and label probabilities (or None)."""
+        with plain_data_errors():
+            for images, truth in make_batches(self.recipe, samples, channels=self._channels, train=False):
+                images = np.asarray(images)
+                yield images, np.asarray(truth), *self._predictor.predict_on_batch(images)
+
+    def masks(self, samples: "Source", rule: DecisionRule) -> Iterator[tuple]:
+        """Batches of images, truths, masks and probabilities."""
+        for images, truth, probability, label in self.probabilities(samples):
+            masks, _ = rule(probability, label=label)
+            yield images, truth, keras.ops.convert_to_numpy(masks), probability
 
 
 def _count(
-    recipe: Any, model: Any, samples: "Source", *, channels: int, rule: DecisionRule, surface: bool
+    predictor: _RunPredictor, samples: "Source", rule: DecisionRule, *, surface: bool
 ) -> tuple[scores.Counts, np.ndarray | None]:
-    """Pixels of each image, and what `borders.measure` says of it if `surface`."""
-    kinds = {"num_classes": samples.num_classes, "ignore_class": samples.ignore_class}
+    """Pixels of each image, and with `surface` the metrics of its borders by `borders.measure`."""
+    classes = {"num_classes": samples.num_classes, "ignore_class": samples.ignore_class}
+    spacing = predictor.recipe.evaluation.spacing
     counts, edges = [], []
-    for _, truth, masks, _ in _predict(recipe, model, samples, channels=channels, rule=rule):
-        counts.append(scores.count(truth, masks, **kinds))
+    for _, truth, masks, _ in predictor.masks(samples, rule):
+        counts.append(scores.count(truth, masks, **classes))
         if surface:
-            edges.append(borders.measure(truth, masks, spacing=recipe.evaluation.spacing, **kinds))
+            edges.append(borders.measure(truth, masks, spacing=spacing, **classes))
     return scores.concatenate(counts), np.concatenate(edges) if surface else None
 
 
-def _summary(recipe: Any, counts: scores.Counts, edges: np.ndarray | None, names: tuple[str, ...]) -> dict[str, Any]:
+def _summary(recipe: Recipe, counts: scores.Counts, edges: np.ndarray | None, names: tuple[str, ...]) -> dict[str, Any]:
     """Metrics with intervals, and the trivial predictors'."""
     settings = recipe.evaluation
     values = scores.metrics(counts, names)
@@ -205,7 +209,7 @@ def _summary(recipe: Any, counts: scores.Counts, edges: np.ndarray | None, names
         measured[name] |= {"low": low, "high": high}
     better = {}
     for name in measured:
-        defined = [of_one[name] for of_one in predictors.values() if not np.isnan(of_one[name])]
+        defined = [values[name] for values in predictors.values() if not np.isnan(values[name])]
         better[name] = (min(defined) if name in _LESS_IS_BETTER else max(defined)) if defined else float("nan")
     return {
         "metrics": measured,
@@ -242,30 +246,26 @@ def _worst_first(counts: scores.Counts) -> np.ndarray:
 def _examples(counts: scores.Counts, number: int) -> np.ndarray:
     """Indices of up to `number` images that show the range: two thirds with foreground, by Dice, one third empty."""
     order = _worst_first(counts)
-    shown = order[counts.foreground[order]][::-1]
+    foreground = order[counts.foreground[order]][::-1]
     empty = order[~counts.foreground[order]][::-1]
-    from_empty = min(len(empty), max(number // 3, number - len(shown)))
+    from_empty = min(len(empty), max(number // 3, number - len(foreground)))
 
     def spread(indices: np.ndarray, size: int) -> np.ndarray:
         return indices[np.unique(np.linspace(0, len(indices) - 1, min(size, len(indices))).round().astype(int))]
 
-    return np.concatenate([spread(shown, number - from_empty), spread(empty, from_empty)])
+    return np.concatenate([spread(foreground, number - from_empty), spread(empty, from_empty)])
 
 
-def _draw(
-    recipe: Any, run: Path, model: Any, samples: "Source", counts: scores.Counts, *, channels: int, rule: DecisionRule
-) -> None:
+def _draw(run: Path, predictor: _RunPredictor, samples: "Source", rule: DecisionRule, counts: scores.Counts) -> None:
     """Write the curves, the galleries `worst` and `examples`, and the report."""
-    from kerazoo.report import html, plots
-
     if (run / "metrics.csv").is_file():
         plots.curves(run / "metrics.csv", run / "plots" / "curves.png")
-    number, names = recipe.evaluation.gallery, tuple(samples.class_names)
+    number, names = predictor.recipe.evaluation.gallery, tuple(samples.class_names)
     names = ("background", *names) if samples.num_classes == 1 else names
     chosen = {"worst": _worst_first(counts)[:number], "examples": _examples(counts, number)} if number else {}
     for name, indices in chosen.items():
         picked, rows = samples.subset(indices.tolist()), []
-        for batch in _predict(recipe, model, picked, channels=channels, rule=rule):
+        for batch in predictor.masks(picked, rule):
             for image, truth, mask, probability in zip(*batch, strict=True):
                 truth = np.where(truth == samples.ignore_class, 0, truth)
                 row = {"image": image, "truth": truth, "prediction": mask, "probability": probability}

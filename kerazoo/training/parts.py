@@ -1,7 +1,6 @@
 """Parts in a recipe: a name with hyper-parameters, and the object that it stands for."""
 
 import dataclasses
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable
@@ -10,6 +9,8 @@ from typing import Annotated, Any
 
 import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from kerazoo.arguments import near_matches
 
 
 class Section(BaseModel):
@@ -61,7 +62,7 @@ def _accepts(kind: str, part: Part, function: Callable) -> None:
 def near(word: str, words: Iterable[str]) -> str:
     """`; did you mean …?` or, without a near match, all the words; the end of a sentence."""
     words = [str(item) for item in words]
-    match = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
+    match = near_matches(word, words, most=1)
     return f"; did you mean {match[0]!r}?" if match else f"; there are {', '.join(words) or 'none'}."
 
 

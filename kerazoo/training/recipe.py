@@ -13,6 +13,7 @@ import pydantic
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from kerazoo.arguments import warn_renamed
 from kerazoo.training.faults import validated
 from kerazoo.training.overrides import override, read_mapping
 from kerazoo.training.parts import Part, Section, WeightedPart, check_source, create, near, registered
@@ -188,7 +189,7 @@ class Training(Section):
         balance: What "under" and "over" balance: "foreground" against empty images, or "classes" against each other.
         balanced_batches: Half of every batch is foreground images, not only half of the epoch.
         augment: Augmentations of the training images, in order.
-        weights: A name of `kerazoo.data.pixel_weights.list()` with its keywords: weights of the pixels in the
+        pixel_weights: A name of `kerazoo.data.pixel_weights.list()` with its keywords: weights of the pixels in the
             loss, made from each training mask; of validation masks too where a term of the loss cannot do without.
             None for none.
         jit_compile: XLA: True, False, or "auto" for Keras's choice.
@@ -212,7 +213,7 @@ class Training(Section):
     balance: Literal["foreground", "classes"] = "foreground"
     balanced_batches: bool = False
     augment: tuple[Annotated[Part, registered("data.batches.augment")], ...] = ()
-    weights: Annotated[Part, registered("data.batches.pixel_weights")] | None = None
+    pixel_weights: Annotated[Part, registered("data.batches.pixel_weights")] | None = None
     jit_compile: bool | Literal["auto"] = "auto"
     strategy: Literal["auto", "single", "mirrored", "data_parallel"] = "auto"
     freeze: Freeze | None = None
@@ -221,6 +222,15 @@ class Training(Section):
     early_stopping: EarlyStopping | None = None
     doctor: bool = True
     aux_weight: Annotated[float, Field(gt=0)] = 0.4
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _former_names(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "weights" in value and "pixel_weights" not in value:
+            if value["weights"] is not None:  # runs spell out every default
+                warn_renamed("training.weights", "training.pixel_weights")
+            return {"pixel_weights" if key == "weights" else key: item for key, item in value.items()}
+        return value
 
     @pydantic.field_validator("monitor")
     @classmethod
@@ -304,14 +314,14 @@ class Recipe(Section):
     def _weights_fit_the_loss(cls, training: Training, info: pydantic.ValidationInfo) -> Training:
         for part in info.data.get("loss", ()):
             loss = create("losses", part)
-            if training.weights is None and loss.needs_weight:
+            if training.pixel_weights is None and loss.needs_weight:
                 raise ValueError(
-                    f"the loss {part.name!r} needs weights of the pixels, received weights=null. Set training.weights "
-                    "to a name of kerazoo.data.pixel_weights.list(), such as boundary."
+                    f"the loss {part.name!r} needs weights of the pixels, received pixel_weights=null. Set "
+                    "training.pixel_weights to a name of kerazoo.data.pixel_weights.list(), such as boundary."
                 )
-            if training.weights is not None and loss.weighted and not loss.per_pixel:
+            if training.pixel_weights is not None and loss.weighted and not loss.per_pixel:
                 raise ValueError(
-                    f"training.weights are of pixels, and the loss {part.name!r} has one value per image. Write "
+                    f"training.pixel_weights are of pixels, and the loss {part.name!r} has one value per image. Write "
                     f"{{name: {part.name}, weighted: false}}."
                 )
         return training

@@ -1,7 +1,7 @@
 """The decision rule of a run: tuned on its validation split, and then used by whatever decides with the run.
 
 rule.json                the rule, the metric and the split it was tuned by, and of which epoch of which checkpoint
-rule_surface.csv         every rule that was looked at
+rule_surface.csv         every rule that was evaluated
 plots/rule_surface.png   the same as a picture
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from kerazoo.inference.decision import DecisionRule
 from kerazoo.inference.tuning import Search
+from kerazoo.report import plots
 from kerazoo.training.callbacks import read_state
 from kerazoo.training.recipe import Recipe
 from kerazoo.training.run import require_file
@@ -41,7 +42,7 @@ class Choice(NamedTuple):
 
 
 def choose(run: str | Path, recipe: Recipe, checkpoint: str | None = None, *, threshold: float | None = None) -> Choice:
-    """The rule to decide by: of a given threshold, else the one tuned for this checkpoint, else the recipe's.
+    """Choose the rule: of a given threshold, else the one tuned for this checkpoint, else the recipe's.
 
     Args:
         run: Run directory.
@@ -71,7 +72,7 @@ def choose(run: str | Path, recipe: Recipe, checkpoint: str | None = None, *, th
 
 
 def announce(choice: Choice, console: Any, *, tiled: bool = False) -> DecisionRule:
-    """Print what a person should know about a rule, with the images in tiles or not, and give it."""
+    """Print the note on a rule, and a warning if its smallest area is applied to tiled images; return the rule."""
     notes = [] if choice.note is None else [choice.note]
     if tiled and choice.rule.min_area > 0:
         pixels = choice.rule.min_area
@@ -98,13 +99,11 @@ def tune(
         checkpoint: "best" or "last", whose outputs these are.
         source: The validation split.
         outputs: Batches of images, truths, probabilities and label probabilities (or None), in the order of `source`.
-        metric: As in `kerazoo.inference.tune`.
+        metric: Name of the metric, of which more is better.
 
     Raises:
-        ValueError: as `kerazoo.inference.tune`.
+        ValueError: the metric is unknown, or defined for no rule, or the outputs do not fit the source.
     """
-    from kerazoo.report import plots
-
     run = Path(run)
     start = DecisionRule(pixel_threshold=recipe.evaluation.threshold)
     search, names = Search(source, metric=metric, start=start, split=SPLIT), iter(source.ids)
@@ -112,14 +111,14 @@ def tune(
         for index, (truth, probability) in enumerate(zip(truths, probabilities, strict=True)):
             label = None if labels is None else labels[index]
             search.add(next(names), truth, probability, probability, label)
-    found = search.result()
-    found.save(run / SURFACE)
+    tuning = search.result()
+    tuning.save(run / SURFACE)
     place = {"checkpoint": checkpoint, "epoch": epoch_of(run, checkpoint), "image_size": list(recipe.data.image_size)}
-    found.save_rule(run / RULE, start=asdict(start), **place)
+    tuning.save_rule(run / RULE, start=asdict(start), **place)
     plots.rule_surface(run / SURFACE, run / RULE, run / "plots" / "rule_surface.png")
-    gain = f"{found.metric} {found.start_value:.3f} before, {found.value:.3f} with it"
-    note = f"{found.rule} ({gain}, on the {len(source)} {SPLIT} images it was tuned on)"
-    return Choice(found.rule, found.metric, note)
+    gain = f"{tuning.metric} {tuning.start_value:.3f} before, {tuning.value:.3f} with it"
+    note = f"{tuning.rule} ({gain}, on the {len(source)} {SPLIT} images it was tuned on)"
+    return Choice(tuning.rule, tuning.metric, note)
 
 
 def epoch_of(run: str | Path, checkpoint: str) -> int:

@@ -10,13 +10,13 @@ Pooling by the mean, they are the same function (Choe et al., 2020, https://arxi
 they are not.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import keras
 from keras import layers
 
 from kerazoo.layers import WithMaps
+from kerazoo.outputs import mask_output
 from kerazoo.types import Tensor
 from kerazoo.weak.pooling import POOLINGS
 
@@ -25,7 +25,7 @@ CLASSIFIER = "h_logits"
 
 
 def cam_beta(model: keras.Model, *, pooling: Any = "gmp", name: str = "cam_beta") -> keras.Model:
-    """A classifier of images whose pooled logits are those of a segmenter: CAM-β.
+    """Make a classifier of images that pools the logits of a segmenter: CAM-β.
 
     It shares the weights of `model`, in the same order, and has no others: whatever trains one trains the other. Only
     those of a label head or of auxiliary heads, which no mask is made of, are left out.
@@ -49,18 +49,18 @@ def cam_beta(model: keras.Model, *, pooling: Any = "gmp", name: str = "cam_beta"
         ValueError: `model` is no segmenter, or the pooling is unknown or does not give one number per class.
     """
     mask = mask_output(model)
-    return _weak(model.input, _pool(mask, pooling), mask, name)
+    return _classifier(model.input, _pool(mask, pooling), mask, name)
 
 
 def cam_alpha(model: keras.Model, *, pooling: Any = "gmp", name: str = "cam_alpha") -> keras.Model:
-    """A classifier of images that pools the features of a segmenter and then classifies them: CAM-α.
+    """Make a classifier of images that pools the features of a segmenter and then classifies them: CAM-α.
 
-    It shares the weights of `model` as `cam_beta` does. What the head does after its last convolution, such as
-    smoothing, is in the maps and not in the label: the original has a `linear` head.
+    It shares the weights of `model`, in the same order, and has no others. What the head does after its last
+    convolution, such as smoothing, is in the maps and not in the label: the original has a `linear` head.
 
     Args:
         model: Segmenter of `kerazoo.segmenter`, whose head ends in a 1×1 convolution.
-        pooling: As in `cam_beta`.
+        pooling: "gmp", "gap", "gwrp" or "lse", or a layer from `(B, H, W, C)` to `(B, C)`.
         name: Name of the model.
 
     Returns: a `keras.Model` from images to logits `(B, num_classes)`, float32.
@@ -87,28 +87,28 @@ def cam_alpha(model: keras.Model, *, pooling: Any = "gmp", name: str = "cam_alph
     rest = None
     if classifier.output is not head.outputs[0]:  # what is done to the logits, such as resizing
         rest = keras.Model(classifier.output, head.outputs[0], name="head_rest")
-    seen: list[Tensor] = []
+    classified: list[Tensor] = []  # what the last convolution reads
 
     def call(layer: layers.Layer, *args: Any, **kwargs: Any) -> Any:
-        """The layer itself; the head in pieces, because a file does not keep a layer in two sub-models one layer."""
+        """Call the layer; the head in pieces, because a saved file would hold a layer of two sub-models twice."""
         if layer is not head:
             return layer(*args, **kwargs)
-        seen.append(features(*args, **kwargs))
-        logits = classifier(seen[0])
+        classified.append(features(*args, **kwargs))
+        logits = classifier(classified[0])
         return [logits if rest is None else rest(logits)]
 
-    same = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
-    pooled = _pool(seen[0], pooling)
+    rewired = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
+    pooled = _pool(classified[0], pooling)
     cell = layers.Reshape((1, 1, pooled.shape[-1]), dtype="float32", name="weak_cell")(pooled)
     label = layers.Flatten(dtype="float32", name="weak_label")(classifier(cell))
-    return _weak(same.input, label, mask_output(same), name)
+    return _classifier(rewired.input, label, mask_output(rewired), name)
 
 
 def segmenter_of(model: keras.Model) -> keras.Model:
-    """The segmenter inside a model of `cam_alpha` or `cam_beta`, with its weights: from images to mask logits.
+    """Take the segmenter, with its weights, out of a model of `cam_alpha` or `cam_beta`.
 
     Args:
-        model: Such a model, also after `keras.models.load_model`; a segmenter is given back as it is.
+        model: Such a model, also after `keras.models.load_model`; a segmenter is returned as it is.
 
     Returns: a `keras.Model` from images to logits `(B, H, W, num_classes)`.
 
@@ -122,30 +122,6 @@ def segmenter_of(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, layer.input[1], name="segmenter")
 
 
-def label_output(model: Any) -> Tensor | None:
-    """The label logits `(B, P)` of a model of `cam_alpha` or `cam_beta`, or of a label head; None without any."""
-    output = model.output
-    if isinstance(output, Mapping):
-        return output.get("label")
-    return output if len(getattr(output, "shape", ())) == 2 else None
-
-
-def mask_output(model: Any) -> Tensor:
-    """The logits `(B, H, W, P)` among the outputs of a segmenter.
-
-    Raises:
-        ValueError: there are none.
-    """
-    output = getattr(model, "output", None) if isinstance(model, keras.Model) else None
-    mask = output.get("mask") if isinstance(output, Mapping) else output
-    if len(getattr(mask, "shape", ())) != 4:
-        raise ValueError(
-            "`model` must be a segmenter: a functional Keras model that gives logits (B, H, W, num_classes), or a "
-            f"mapping with them as 'mask'; received {model!r} with output {output!r}."
-        )
-    return mask  # type: ignore[return-value]
-
-
 def _pool(maps: Tensor, pooling: Any) -> Tensor:
     layer = POOLINGS[pooling](dtype="float32", name="weak_pool") if isinstance(pooling, str) else pooling
     pooled = layer(maps)
@@ -157,5 +133,5 @@ def _pool(maps: Tensor, pooling: Any) -> Tensor:
     return pooled
 
 
-def _weak(image: Tensor, label: Tensor, mask: Tensor, name: str) -> keras.Model:
+def _classifier(image: Tensor, label: Tensor, mask: Tensor, name: str) -> keras.Model:
     return keras.Model(image, WithMaps(dtype="float32", name=MAPS)([label, mask]), name=name)

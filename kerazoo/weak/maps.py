@@ -9,17 +9,17 @@ import numpy as np
 from keras import layers
 
 from kerazoo.data import Source
-from kerazoo.inference.prediction import undecided
+from kerazoo.inference import Predictor
 from kerazoo.layers import Resize
-from kerazoo.types import Tensor
-from kerazoo.weak.cam import label_output, mask_output, segmenter_of
+from kerazoo.outputs import label_output, mask_output
+from kerazoo.weak.cam import segmenter_of
 
 NORMALIZATIONS = ("minmax", "sigmoid", "softmax", None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassMaps:
-    """What a model says of the classes in one image.
+    """Where in one image a model finds the classes.
 
     Attributes:
         id: Name of the image in its source, or its position.
@@ -44,17 +44,17 @@ def class_maps(
     image_size: tuple[int, int] | None = None,
     batch_size: int = 8,
 ) -> Iterator[ClassMaps]:
-    """Maps of the classes, image by image; no mask is opened.
+    """Compute the maps of the classes image by image; no mask is opened.
 
     Args:
         model: Of `cam_alpha` or `cam_beta`, or any segmenter.
-        images: As in `kerazoo.inference.stream`: an array, a sequence of images, a `Source`, …
+        images: `(N, H, W, C)` array, a sequence of images, a `Source`, or an iterator of pairs of a name and an image.
         normalize: "minmax" stretches the map of each image and class to [0, 1], a constant one to 0: where the class is
             likeliest, whether it is there or not. "sigmoid" and "softmax" give probabilities, as the model was trained,
             which can be compared between images. None gives logits.
         scales: Factors by which images are resized; logits are averaged at the size of the image.
         tta: "flip" averages logits with those of the mirror image.
-        image_size: `(height, width)` that the model was trained at, as in `kerazoo.inference.predict`.
+        image_size: `(height, width)` the model was trained at; None works at the size of the image.
         batch_size: Images in a batch.
 
     Returns: an iterator of `ClassMaps`, in the order of `images`.
@@ -65,17 +65,11 @@ def class_maps(
     """
     if normalize not in NORMALIZATIONS:
         raise ValueError(f"`normalize` must be one of {NORMALIZATIONS}, received {normalize!r}.")
-    outputs = undecided(
-        _averaged(model, tuple(scales)),
-        images,
-        batch_size=batch_size,
-        image_size=image_size,
-        tile=None,
-        overlap=None,
-        tta=tta,
-        link=_as_they_are,
+    predictor = Predictor(_averaged(model, tuple(scales)), batch_size=batch_size, image_size=image_size, tta=tta)
+    return (
+        ClassMaps(id=output.id, maps=normalized(output.full, normalize), label=output.label)
+        for output in predictor.logits(images)
     )
-    return (ClassMaps(id=out.id, maps=normalized(out.full, normalize), label=out.label) for out in outputs)
 
 
 def normalized(logits: np.ndarray, how: str | None) -> np.ndarray:
@@ -95,10 +89,10 @@ def normalized(logits: np.ndarray, how: str | None) -> np.ndarray:
 
 
 def check_classes(model: keras.Model, source: Source) -> None:
-    """What maps are taken for depends on how many there are.
+    """Check that a model gives one map per class of a source.
 
     Raises:
-        ValueError: a model does not give one map per class of a source.
+        ValueError: it does not.
     """
     maps = mask_output(segmenter_of(model)).shape[-1]
     if maps != source.num_classes:
@@ -109,12 +103,8 @@ def check_classes(model: keras.Model, source: Source) -> None:
         )
 
 
-def _as_they_are(logits: Tensor) -> Tensor:
-    return logits
-
-
 def _averaged(model: keras.Model, scales: tuple[float, ...]) -> keras.Model:
-    """Mask logits, and label logits if there are any, as the mean over scales."""
+    """A model of mask logits, and label logits if there are any, that are the mean over scales of the image."""
     if not scales or min(scales) <= 0:
         raise ValueError(f"`scales` must be factors above 0, received {scales}.")
     outputs = {"mask": segmenter_of(model).output, "label": label_output(model)}

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from kerazoo.data import Source
-from kerazoo.data.source import Facts
+from kerazoo.data.reader import Facts, Reader
 from kerazoo.weak.maps import check_classes, class_maps
 from kerazoo.weak.thresholds import Threshold
 
@@ -22,7 +22,7 @@ IMAGE, MASK = ".png", "_mask.png"  # ends of file names
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PseudoMasks:
+class PseudoMasks(Reader):
     """Reader of the images of a source with other masks, which are held compressed.
 
     Attributes:
@@ -39,22 +39,18 @@ class PseudoMasks:
 
     @property
     def ids(self) -> Sequence[str]:
-        """Names of the images."""
         return self.source.ids
 
     @property
     def num_classes(self) -> int:
-        """Those of the source."""
         return self.source.num_classes
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Those of the source."""
         return self.source.class_names
 
     @property
     def groups(self) -> Sequence[str] | None:
-        """Those of the source."""
         return self.source.groups
 
     @property
@@ -64,7 +60,6 @@ class PseudoMasks:
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """That of the source."""
         return self.source.value_range
 
     @property
@@ -79,7 +74,6 @@ class PseudoMasks:
         return self.source.shapes[:, 2].tolist()
 
     def image(self, index: int) -> np.ndarray:
-        """The image of the source."""
         return self.source.image(index)
 
     def mask(self, index: int) -> np.ndarray:

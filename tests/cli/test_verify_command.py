@@ -49,7 +49,7 @@ def test_exit_status_and_reports(run, tmp_path):
         (["data", "--report", "no/where.csv"], "There is no directory no to write where.csv to"),
         (["data", "--exclude", "2024"], "there is no file 2024"),
         (["foldr"], "Did you mean 'folder'?"),
-        (["data", "--mask-sufix", ".png"], "no option --mask-sufix. Did you mean --mask-suffix"),
+        (["data", "--mask-sufix", ".png"], "no option --mask-sufix. Did you mean '--mask-suffix'"),
         (["data", "--ignore", "values", "--ignore", "lossi"], "`ignore` names the kind 'lossi'"),
         (["coco", "--images", "data"], "The source 'coco' needs --annotations"),
     ],

@@ -14,8 +14,9 @@ from support import coco_fixtures, source_tree
 from support.data_fixtures import Arrays, arrays, figure, labeled, write_pair
 
 import kerazoo as kz
-from kerazoo.data.source import Facts, in_threads
+from kerazoo.data.reader import Facts
 from kerazoo.data.splitting import split_groups, split_images
+from kerazoo.data.threads import in_threads
 
 
 def test_sources_need_neither_tensorflow_nor_keras():

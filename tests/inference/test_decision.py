@@ -199,7 +199,7 @@ def test_prediction_drops_components(options):
 
 
 def test_rules_are_saved_and_read(tmp_path):
-    rule = DecisionRule(pixel_threshold=0.3, image_threshold=0.8, min_area=12, per_component=True, rank=5)
+    rule = DecisionRule(pixel_threshold=0.3, image_threshold=0.8, min_area=np.int64(12), per_component=True, rank=5)
     rule.save(tmp_path / "rule.json", metric="iou", value=0.5)
     assert DecisionRule.load(tmp_path / "rule.json") == rule
     assert json.loads((tmp_path / "rule.json").read_text())["metric"] == "iou"

@@ -6,7 +6,8 @@ import pytest
 
 import kerazoo as kz
 from kerazoo.inference import scores
-from kerazoo.inference.decision import DecisionRule, probabilities
+from kerazoo.inference.decision import DecisionRule
+from kerazoo.outputs import probabilities
 
 
 def batch(num_classes, n=24, seed=0, ignore=None):

@@ -25,7 +25,7 @@ def scipy_smooth(maps, sigma, size):
     )
 
 
-@pytest.mark.parametrize(("sigma", "size"), [(1.5, 7.0), (7.0, 49), (0.8, 1)])
+@pytest.mark.parametrize(("sigma", "size"), [(1.5, np.int64(7)), (7.0, 49), (0.8, 1)])
 def test_odd_kernels_are_those_of_scipy(sigma, size):
     expected = scipy_smooth(MAPS, sigma, size)
     np.testing.assert_allclose(smooth(MAPS, sigma=sigma, size=size, border="zeros"), expected, atol=1e-5)
@@ -82,6 +82,7 @@ def test_the_harness_of_keras():
         ({"sigma": 0}, "`sigma` is in pixels and must be above 0, received 0"),
         ({"size": 0}, "`size` must be a whole number of at least 1, received 0"),
         ({"size": 2.5}, "`size` must be a whole number of at least 1, received 2.5"),
+        ({"size": 7.0}, "`size` must be a whole number of at least 1, received 7.0: write 7"),
         ({"border": "reflect"}, "`border` must be one of"),
     ],
 )

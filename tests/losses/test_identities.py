@@ -188,7 +188,7 @@ def test_false_positives_are_penalized_by_every_overlap_loss():
 
 def test_boundary_weights_are_asked_for():
     truth, logits = batch()
-    with pytest.raises(ValueError, match=r"BoundaryWeighted needs `sample_weight`.*weights=\"boundary\""):
+    with pytest.raises(ValueError, match=r"BoundaryWeighted needs `sample_weight`.*pixel_weights=\"boundary\""):
         BoundaryWeighted()(truth, logits)
     weights = np.random.default_rng(0).random(truth.shape).astype("float32")
     expected = value(CrossEntropy(), truth, logits, sample_weight=weights)

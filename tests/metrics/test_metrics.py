@@ -289,19 +289,23 @@ def test_model_with_metrics_comes_back_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: IoU(0), "IoU takes `num_classes` of at least 1, received 0"),
-        (lambda: IoU(1, images="some"), r"`images` one of \('non_empty', 'all'\), received 'some'"),
-        (lambda: Dice(1, average="macro"), "`average` 'foreground' or None, received 'macro'"),
-        (lambda: IoU("2"), "`num_classes` of at least 1, received '2'"),
-        (lambda: IoU(None), "`num_classes` of at least 1, received None"),
+        (lambda: IoU(0), "IoU's `num_classes` must be a whole number of at least 1, received 0"),
+        (lambda: IoU(1, images="some"), r"`images` must be one of \('non_empty', 'all'\), received 'some'"),
+        (lambda: Dice(1, average="macro"), r"`average` must be one of \('foreground', None\), received 'macro'"),
+        (lambda: IoU("2"), "`num_classes` must be a whole number of at least 1, received '2'"),
+        (lambda: IoU(2.0), "`num_classes` must be a whole number of at least 1, received 2.0: write 2"),
         (lambda: IoU(1, threshold=None), r"probability in \(0, 1\) as `threshold`, received None"),
-        (lambda: ImageBalancedAccuracy(min_area=math.inf), "`min_area` of at least 1 pixel, received inf"),
-        (lambda: Recall(1, empty="penalize"), r"`empty` one of \('skip', 'one'\), received 'penalize'"),
-        (lambda: IoU(1, empty="zero"), r"`empty` one of \('skip', 'one', 'penalize'\), received 'zero'"),
+        (
+            lambda: ImageBalancedAccuracy(min_area=math.inf),
+            "`min_area` must be a whole number of at least 1, received inf",
+        ),
+        (lambda: Recall(1, empty="penalize"), r"`empty` must be one of \('skip', 'one'\), received 'penalize'"),
+        (lambda: IoU(1, empty="zero"), r"`empty` must be one of \('skip', 'one', 'penalize'\), received 'zero'"),
         (lambda: Recall(1, threshold=1.0), r"probability in \(0, 1\) as `threshold`, received 1.0"),
         (lambda: MCC(1, ignore_class=1.5), "one class id or None as `ignore_class`, received 1.5"),
-        (lambda: ImageBalancedAccuracy(min_area=0), "`min_area` of at least 1 pixel, received 0"),
-        (lambda: PerImageDice(1, empty="nan"), r"`empty` one of \('one', 'skip', 'penalize'\), received 'nan'"),
+        (lambda: MCC(1, ignore_class=255.0), "one class id or None as `ignore_class`, received 255.0"),
+        (lambda: ImageBalancedAccuracy(min_area=0), "`min_area` must be a whole number of at least 1, received 0"),
+        (lambda: PerImageDice(1, empty="nan"), r"`empty` must be one of \('one', 'skip', 'penalize'\), received 'nan'"),
     ],
 )
 def test_arguments_outside_their_range(build, message):
@@ -333,6 +337,20 @@ def test_configuration_is_json():
     again = keras.metrics.deserialize(config)
     assert again.get_config() == metric.get_config()
     assert (again.images, again.average, again.ignore_class, again.num_classes) == ("all", None, IGNORED, 3)
+
+
+def test_configuration_of_a_subclass_that_passes_arguments_on():
+    class Named(Dice):
+        def __init__(self, num_classes, *, unit="px", **kwargs):
+            super().__init__(num_classes, **kwargs)
+            self.unit = unit
+
+        def get_config(self):
+            return {**super().get_config(), "unit": self.unit}
+
+    config = Named(2, unit="mm", images="all", empty="one").get_config()
+    assert (config["unit"], config["images"], config["empty"], config["name"]) == ("mm", "all", "one", "named")
+    assert Named.from_config(config).get_config() == config
 
 
 REPLICAS = """

@@ -160,7 +160,7 @@ def test_no_distance_is_larger_than_that_of_a_missed_object():
         ({"spacing": (1.0,)}, r"`spacing` with one number above 0 for each axis.*received \(1.0,\)"),
         ({"spacing": (1.0, 0.0)}, "`spacing` with one number above 0"),
         ({"spacing": (1.0, math.nan)}, "`spacing` with one number above 0"),
-        ({"empty": "zero"}, r"`empty` one of \('skip', 'one', 'penalize'\), received 'zero'"),
+        ({"empty": "zero"}, r"`empty` must be one of \('skip', 'one', 'penalize'\), received 'zero'"),
     ],
 )
 def test_what_is_refused(metric, arguments, message):

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kerazoo.data.source import Facts, Source
+from kerazoo.data.reader import Facts, Reader
+from kerazoo.data.source import Source
 
 
 def figure(height=32, width=48):
@@ -38,7 +39,7 @@ def write_pair(root, name, mask, *, suffix=".jpg", scale=255):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arrays:
+class Arrays(Reader):
     """A reader of arrays in memory that counts what it is asked for."""
 
     images: np.ndarray

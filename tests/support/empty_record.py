@@ -110,6 +110,10 @@ def policies(part: Callable[..., Any]) -> Iterator[dict[str, str]]:
         if name in parameters:
             default = parameters[name].default
             options = get_args(parameters[name].annotation)
+            if name == "images" and default is None:  # metrics of a confusion matrix say both in class attributes
+                default, options = part.default_images, get_args(options[0])
+            elif name == "empty":
+                options = getattr(part, "policies", options)
             choices[name] = sorted(options, key=lambda option, default=default: option != default)
     yield from (dict(zip(choices, chosen, strict=True)) for chosen in itertools.product(*choices.values()))
 

@@ -10,10 +10,10 @@ from rich.console import Console
 from support.tiny import tiny
 
 from kerazoo.data.batches.pixel_weights import Boundary
-from kerazoo.training import build, train
+from kerazoo.training import Recipe, build, train
 from kerazoo.training.run import open_source
 
-U_NET = ("loss=[boundary_weighted]", "training.weights={name: boundary, w0: 4.0, sigma: 3.0}")
+U_NET = ("loss=[boundary_weighted]", "training.pixel_weights={name: boundary, w0: 4.0, sigma: 3.0}")
 SMALL = ("training.epochs=1", "evaluation={bootstrap: 0, gallery: 0}")
 
 
@@ -33,7 +33,7 @@ def test_batches_carry_the_weights_of_the_recipe():
     ("assignments", "parts"),
     [
         ((*U_NET, "training.augment=[]"), (3, 3)),  # the loss needs them, on validation images too
-        (("loss=[cross_entropy]", "training.weights=random_mask"), (3, 2)),  # a random loss would judge nothing
+        (("loss=[cross_entropy]", "training.pixel_weights=random_mask"), (3, 2)),  # a random loss would judge nothing
         (("loss=[cross_entropy]",), (2, 2)),
     ],
 )
@@ -63,13 +63,30 @@ def test_a_recipe_with_weights_trains_every_map_of_a_model(tmp_path):
     [
         (("loss=[boundary_weighted]",), "training: the loss 'boundary_weighted' needs weights of the pixels, received"),
         (
-            ("training.weights=boundary",),
+            ("training.pixel_weights=boundary",),
             r"'foreground_dice' has one value per image. Write {name: foreground_dice, weighted: false}",
         ),
-        (("training.weights=bondary",), "Did you mean 'boundary'"),
-        (("training.weights={name: boundary, w1: 2}",), "weight 'boundary' has no hyper-parameter 'w1'"),
+        (("training.pixel_weights=bondary",), "Did you mean 'boundary'"),
+        (("training.pixel_weights={name: boundary, w1: 2}",), "weight 'boundary' has no hyper-parameter 'w1'"),
     ],
 )
 def test_what_does_not_fit_is_said_when_the_recipe_is_read(assignments, message):
     with pytest.raises(ValueError, match=message):
         tiny(*assignments)
+
+
+def test_recipes_with_the_former_name_load(tmp_path):
+    recipe = tiny(*U_NET)
+    recipe.dump(tmp_path / "recipe.yaml")
+    text = (tmp_path / "recipe.yaml").read_text()
+    (tmp_path / "former.yaml").write_text(text.replace("  pixel_weights:", "  weights:"))
+    with pytest.warns(DeprecationWarning, match="training.weights is called training.pixel_weights now"):
+        former = Recipe.load(tmp_path / "former.yaml")
+    assert former == recipe
+    plain = tiny()
+    plain.dump(tmp_path / "recipe.yaml")
+    text = (tmp_path / "recipe.yaml").read_text()
+    (tmp_path / "former.yaml").write_text(text.replace("  pixel_weights: null", "  weights: null"))
+    assert Recipe.load(tmp_path / "former.yaml") == plain, "a run spells out this default too: no warning"
+    with pytest.raises(ValueError, match="training.weights: unknown field"):
+        tiny("training.weights=boundary", "training.pixel_weights=boundary")

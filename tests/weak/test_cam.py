@@ -9,7 +9,8 @@ from keras import ops
 from keras.src.testing import TestCase
 
 import kerazoo as kz
-from kerazoo.data.source import Facts, Source
+from kerazoo.data.reader import Facts, Reader
+from kerazoo.data.source import Source
 from kerazoo.layers import GlobalLogSumExpPooling2D, GlobalWeightedRankPooling2D
 from kerazoo.weak import (
     POOLINGS,
@@ -38,10 +39,10 @@ def segmenter():
     return tiny()
 
 
-class NoMasks:
+class NoMasks(Reader):
     """Images with labels whose masks must not be opened: squares that are brighter than what is around them."""
 
-    num_classes, class_names, groups, ignore_class = 2, ("background", "square"), None, None
+    num_classes, class_names = 2, ("background", "square")
 
     def __init__(self, n=12, size=16, masks=False):
         self.ids = [f"image-{i}" for i in range(n)]

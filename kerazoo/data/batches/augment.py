@@ -47,12 +47,12 @@ def rotate(*, degrees: float = 15.0, fill_value: float = 0.0) -> keras.layers.La
 
 
 def zoom(*, factor: float = 0.2, fill_value: float = 0.0) -> keras.layers.Layer:
-    """Shrink or enlarge about the center by up to `factor`, < 1, keeping the aspect ratio; `fill_value` as `rotate`."""
+    """Shrink or enlarge about the center by up to `factor`, < 1, in proportion; outside is `fill_value`, 0-255."""
     return keras.layers.RandomZoom(factor, fill_mode="constant", fill_value=fill_value)
 
 
 def shift(*, factor: float = 0.1, fill_value: float = 0.0) -> keras.layers.Layer:
-    """Move by up to `factor` of the height and of the width, either way; `fill_value` as `rotate`."""
+    """Move by up to `factor` of the height and of the width, either way; what comes in is `fill_value`, 0-255."""
     return keras.layers.RandomTranslation(factor, factor, fill_mode="constant", fill_value=fill_value)
 
 
@@ -128,15 +128,14 @@ def noise(*, factor: float = 0.04) -> keras.layers.Layer:
 
 
 def elastic(*, factor: float = 0.04, cells: int = 4, fill_value: float = 0.0) -> keras.layers.Layer:
-    """Bend by a smooth random field: a grid of `cells`, moved by up to about `factor`; `fill_value` as `rotate`."""
+    """Bend by a smooth random field: a grid of `cells`, moved by about `factor`; outside is `fill_value`, 0-255."""
     return RandomElastic(factor, cells=cells, fill_value=fill_value)
 
 
 def crop(*, size: tuple[int, int], foreground: float = 0.33, fill_value: float = 0.0) -> Crop:
     """Cut out a window of `size`; the share `foreground` of the windows shows some, if the image has any.
 
-    It comes first in `augment` and takes images of any sizes, smaller ones with `fill_value` around them, as `rotate`;
-    see `kerazoo.data.batches.warps.Crop`.
+    It comes first in `augment` and takes images of any sizes; smaller ones get `fill_value`, 0-255, around them.
     """
     return Crop(size=(size[0], size[1]), foreground=foreground, fill_value=fill_value)
 
@@ -220,7 +219,7 @@ class Augmenter:
     ):
         items = [create(item) if isinstance(item, str) else item for item in augment]
         crop = items[0] if items and isinstance(items[0], Crop) else None
-        self.crop = None if crop is None else replace(crop, fill_value=_carried(crop.fill_value, value_range))
+        self.crop = None if crop is None else replace(crop, fill_value=_rescaled(crop.fill_value, value_range))
         layers = items if crop is None else items[1:]
         for layer in layers:
             _check(layer)
@@ -232,7 +231,7 @@ class Augmenter:
                 f'{" and ".join(needed)} in `augment` need masks, and outputs="label" opens none. Leave them out, or '
                 "ask for the mask too."
             )
-        self._steps = [(_image_twin(layer, value_range), _mask_twin(layer, mask_fill)) for layer in layers]
+        self._steps = [(_for_images(layer, value_range), _for_masks(layer, mask_fill)) for layer in layers]
 
     def __call__(self, images: Any, masks: Any, seed: Any) -> tuple[Any, Any]:
         if not self._steps:
@@ -264,37 +263,37 @@ class _Seeds(keras.random.SeedGenerator):
         return self._seed + (0, self._drawn)  # noqa: RUF005 a tensor, not a list
 
 
-def _twin(layer: keras.layers.Layer, **changes: Any) -> Any:
+def _copy(layer: keras.layers.Layer, **changes: Any) -> Any:
     """A copy of our own, in float32 whatever the policy, that computes with TensorFlow whatever the backend."""
     twin: Any = type(layer).from_config({**layer.get_config(), "dtype": "float32", **changes})
     twin.backend.set_backend("tensorflow")
     return twin
 
 
-def _image_twin(layer: keras.layers.Layer, value_range: tuple[float, float]) -> Any:
+def _for_images(layer: keras.layers.Layer, value_range: tuple[float, float]) -> Any:
     """What the layer is for images of a range; one that was made for another range than 0-255 keeps it."""
     config = layer.get_config()
     changes: dict[str, Any] = {}
     if config.get("value_range") is not None and tuple(config["value_range"]) == VALUE_RANGE:
         changes["value_range"] = value_range
     if "fill_value" in config:
-        changes["fill_value"] = _carried(config["fill_value"], value_range)
-    return _twin(layer, **changes)
+        changes["fill_value"] = _rescaled(config["fill_value"], value_range)
+    return _copy(layer, **changes)
 
 
-def _carried(value: float, value_range: tuple[float, float]) -> float:
+def _rescaled(value: float, value_range: tuple[float, float]) -> float:
     """What a value of 0-255 is in another range."""
     low, high = value_range
     return value if value_range == VALUE_RANGE else low + (high - low) * value / VALUE_RANGE[1]
 
 
-def _mask_twin(layer: keras.layers.Layer, fill: int) -> Any:
+def _for_masks(layer: keras.layers.Layer, fill: int) -> Any:
     """What the layer is for a mask: nearest pixel and the mask's own fill; None if it leaves masks alone."""
     if type(layer).__name__ not in _GEOMETRY and not isinstance(layer, (RandomElastic, RandomCutMix)):
         return None
     config = layer.get_config()
     own = {"interpolation": "nearest", "fill_value": float(fill)}
-    return _twin(layer, **{key: value for key, value in own.items() if key in config})
+    return _copy(layer, **{key: value for key, value in own.items() if key in config})
 
 
 _OWN = (RandomGamma, RandomNoise, RandomElastic, RandomCutMix)

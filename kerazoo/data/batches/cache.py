@@ -29,11 +29,11 @@ class MemoryCache:
         self._samples: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def get(self, index: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """See `Cache`."""
+        """Image and mask, or None if they were not put there."""
         return self._samples.get(index)
 
     def put(self, index: int, image: np.ndarray, mask: np.ndarray) -> None:
-        """See `Cache`."""
+        """Keep image and mask in a dict."""
         self._samples[index] = (image, mask)
 
 
@@ -65,11 +65,11 @@ class DirectoryCache:
             partial.replace(self._directory / "cache.json")
 
     def get(self, index: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """See `Cache`."""
+        """Copies of image and mask, or None if they are not marked as there."""
         return (np.array(self._images[index]), np.array(self._masks[index])) if self._there[index] else None
 
     def put(self, index: int, image: np.ndarray, mask: np.ndarray) -> None:
-        """See `Cache`; the mark that a sample is there is set last."""
+        """Write image and mask; the mark that they are there is set last."""
         self._images[index], self._masks[index] = image, mask
         self._there[index] = 1
 

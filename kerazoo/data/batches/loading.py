@@ -1,52 +1,16 @@
-"""What tf.data calls for each sample and each batch: reading, and weighing pixels. Plain NumPy."""
+"""Read one sample for a batch: decode, convert, resize, crop and cache. Plain NumPy."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kerazoo.data.batches.cache import Cache, DirectoryCache, MemoryCache
-from kerazoo.data.batches.pixel_weights import create as create_weights
 from kerazoo.data.formats.images import resize_image, resize_mask, to_byte_range, to_channels
 from kerazoo.data.source import Source
 
 if TYPE_CHECKING:
     from kerazoo.data.batches.warps import Crop
-
-
-class Weigher:
-    """Makes the weights of the pixels of a batch.
-
-    Args:
-        weights: Name of `kz.data.pixel_weights.list()`, or a part: a function of a mask `(H, W)`, with the keywords
-            `ignore_class` and `rng`, that returns `(H, W)` weights.
-        ignore_class: Of the source.
-
-    Call: `masks` `(B, H, W)` int32, `seeds` `(B,)` int64, one for each mask.
-    Returns: `(B, H, W)` float32.
-
-    Raises:
-        ValueError: the name is unknown.
-        TypeError: `weights` is neither a name nor a function.
-    """
-
-    def __init__(self, weights: str | Callable[..., np.ndarray], *, ignore_class: int | None):
-        part: Any = create_weights(weights) if isinstance(weights, str) else weights
-        if isinstance(part, type) or not callable(part):
-            raise TypeError(
-                "`weights` must be a name of kz.data.pixel_weights.list() or a part, such as "
-                f"kz.data.pixel_weights.Boundary(); received {weights!r}."
-            )
-        self._part = cast(Callable[..., np.ndarray], part)
-        self._ignore_class = ignore_class
-
-    def __call__(self, masks: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        weights = [
-            self._part(mask, ignore_class=self._ignore_class, rng=np.random.default_rng(int(seed)))
-            for mask, seed in zip(masks, seeds, strict=True)
-        ]
-        return np.stack(weights).astype(np.float32)
 
 
 class Loader:
@@ -62,6 +26,7 @@ class Loader:
         crop: Cuts a window out of each sample, drawn by its seed, or None.
 
     Attributes:
+        masks: The masks are read.
         dtype: Of the images.
         shape: Of an image, `(H, W, C)`; H and W are None if they vary.
         mask_shape: `(H, W)`, or `(0, 0)` without masks.
@@ -78,10 +43,10 @@ class Loader:
         cache: str | Path | None,
         crop: "Crop | None" = None,
     ):
-        self._source, self._size, self._masks, self._crop = source, image_size, masks, crop
+        self._source, self._size, self.masks, self._crop = source, image_size, masks, crop
         first = source.image(0)
         if channels is not None:
-            to_channels(first, channels)  # says now whether it can
+            to_channels(first, channels)  # raises now, if it cannot
         self._channels, self._convert = first.shape[2] if channels is None else channels, channels is not None
         self._stored = first.dtype
         self.dtype = np.dtype(np.uint8 if first.dtype == np.uint8 else np.float32)
@@ -93,26 +58,26 @@ class Loader:
 
     def __call__(self, index: np.ndarray, seed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Image and mask of the sample at `index`; `seed` decides where it is cropped."""
-        image, mask = self._whole(int(index))
+        image, mask = self._uncropped(int(index))
         if self._crop is None:
             return image, mask
         rng = np.random.default_rng([int(seed), 0xC209])
         return self._crop(image, mask, rng=rng, ignore_class=self._source.ignore_class)
 
-    def _whole(self, place: int) -> tuple[np.ndarray, np.ndarray]:
-        kept = None if self._cache is None else self._cache.get(place)
+    def _uncropped(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        kept = None if self._cache is None else self._cache.get(index)
         if kept is not None:
             return kept
         try:
-            image, mask = self._read(place)
+            image, mask = self._read(index)
         except (ValueError, OSError) as error:
             raise ValueError(str(error)) from None  # TensorFlow prints the whole chain of tracebacks
         if self._cache is not None:
-            self._cache.put(place, image, mask)
+            self._cache.put(index, image, mask)
         return image, mask
 
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        if self._masks:
+        if self.masks:
             image, mask, id = self._source[index]
         else:
             image, mask, id = self._source.image(index), np.zeros((0, 0), np.uint8), self._source.id(index)
@@ -131,7 +96,7 @@ class Loader:
         image = to_byte_range(image)
         if self._size is not None:
             image = resize_image(image, self._size)
-            mask = resize_mask(mask, self._size) if self._masks else mask
+            mask = resize_mask(mask, self._size) if self.masks else mask
         return np.ascontiguousarray(image.astype(self.dtype, copy=False)), np.ascontiguousarray(mask)
 
     def _check_size(self, image_size: tuple[int, int] | None, batch_size: int) -> tuple[int | None, int | None]:
@@ -158,5 +123,5 @@ class Loader:
         if height is None or width is None:
             raise ValueError(f"A cache in a directory needs `image_size`, received cache={str(cache)!r} and None.")
         shape = (height, width, self._channels)
-        identity = f"{self._source.fingerprint} {shape} {self._masks}"
+        identity = f"{self._source.fingerprint} {shape} {self.masks}"
         return DirectoryCache(cache, identity, len(self._source), shape, self.dtype)

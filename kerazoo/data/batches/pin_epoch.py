@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from kerazoo.data.batches.epochs import epochs_of
+
 
 class PinEpoch(keras.callbacks.Callback):
     """Makes epoch k of `fit` show the samples of epoch k, also with `initial_epoch` and on every backend.
@@ -20,13 +22,14 @@ class PinEpoch(keras.callbacks.Callback):
 
     def __init__(self, dataset: Any):
         super().__init__()
-        if not hasattr(dataset, "draw"):
+        epochs = epochs_of(dataset)
+        if epochs is None:
             raise ValueError(
                 "`dataset` must be what kz.data.pipeline returned, without a further map, take or repeat; received "
                 f"{type(dataset).__name__}."
             )
-        self.draw = dataset.draw
+        self.counter = epochs.counter
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Pin the epoch."""
-        self.draw.pinned = epoch
+        self.counter.pinned = epoch

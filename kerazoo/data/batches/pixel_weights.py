@@ -1,21 +1,25 @@
-"""Weights of pixels, made from masks in the pipeline: `kerazoo.data.pipeline(weights=…)`.
+"""Weights of pixels, made from masks in the pipeline: `kerazoo.data.pipeline(pixel_weights=…)`.
 
 They reach the loss as Keras's `sample_weight`. A part is called with one mask, after resizing and augmentation.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
 from kerazoo.arguments import is_number, is_whole
 from kerazoo.registry import Registry
 
+PixelWeights = Callable[..., np.ndarray]
+"""A function of a mask `(H, W)`, with the keywords `ignore_class` and `rng`, that returns `(H, W)` weights."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Boundary:
-    """Weigh the background between objects: `w_c + w0 exp(-(d1 + d2)² / 2σ²)`, as U-Net does.
+    """Weigh the background between objects more: `w_c + w0 exp(-(d1 + d2)² / 2σ²)`, as U-Net does.
 
     Ronneberger et al., 2015, https://arxiv.org/abs/1505.04597, equation 2. d1 and d2 are the Euclidean distances, in
     pixels, to the nearest and to the second nearest object; an object is a connected set of pixels of one foreground
@@ -110,7 +114,7 @@ class RandomMask:
 
     def __post_init__(self):
         fits = is_number(self.keep) and 0 < self.keep <= 1
-        if not (fits and isinstance(self.block, int) and is_whole(self.block) and self.block >= 1):
+        if not (fits and is_whole(self.block) and self.block >= 1):
             raise ValueError(
                 f"RandomMask takes 0 < keep <= 1 and a whole block >= 1, received {self.keep!r} and {self.block!r}."
             )
@@ -129,5 +133,22 @@ WEIGHTS = Registry("weight", {"boundary": Boundary, "random_mask": RandomMask})
 
 list = WEIGHTS.list
 create = WEIGHTS.create
+
+
+def resolve(pixel_weights: str | PixelWeights) -> PixelWeights:
+    """The part of a name, or the part itself.
+
+    Raises:
+        ValueError: the name is unknown.
+        TypeError: `pixel_weights` is neither a name nor a part.
+    """
+    part: Any = create(pixel_weights) if isinstance(pixel_weights, str) else pixel_weights
+    if isinstance(part, type) or not callable(part):
+        raise TypeError(
+            "`pixel_weights` must be a name of kz.data.pixel_weights.list() or a part, such as "
+            f"kz.data.pixel_weights.Boundary(); received {pixel_weights!r}."
+        )
+    return cast(PixelWeights, part)
+
 
 __all__ = ["WEIGHTS", "Boundary", "RandomMask", "create", "list"]

@@ -9,28 +9,29 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kerazoo.data.batches.epochs import EpochCounter
 from kerazoo.data.source import Source
 
 SAMPLERS = ("natural", "under", "over")
 BALANCES = ("foreground", "classes")
 
-__all__ = ["BALANCES", "SAMPLERS", "Audit", "Draw", "Order", "Turn", "audit", "audit_order", "strata"]
+__all__ = ["BALANCES", "SAMPLERS", "Audit", "EpochSampler", "Order", "audit", "audit_order", "strata"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Order:
-    """Epoch → indices of the samples it shows, `(len(order),)` int64.
+    """Which samples an epoch shows, in which order; called with an epoch it returns their indices, int64.
 
     Args:
         size: Number of samples in the source.
-        strata: `(size,)` bool or int: what is balanced against each other, 0 (False) being the empty images; "natural"
-            does without. See `strata`.
+        strata: `(size,)` bool or int: what is balanced against each other, 0 (False) being the empty images, as the
+            function `strata` gives it; "natural" does without.
         names: What each stratum is called; the first is the empty images'.
         sampler: "natural": every sample once. "under": every sample of the smallest stratum and as many of each other,
             drawn without replacement. "over": every sample of the largest stratum and as many of each other, drawn with
             replacement.
         balanced: Batch size if every batch is to have as many samples of each stratum, else None.
-        shuffle: Draw the order anew each epoch; without it "natural" keeps the source's order.
+        shuffle: Draw a new order each epoch; False keeps the source's order, which only "natural" can.
         seed: Of the draws.
 
     Raises:
@@ -82,7 +83,7 @@ class Order:
         rng, each = self._rng(epoch), self._each
         drawn = []
         for stratum in self.present:
-            members = np.flatnonzero(self._known == stratum)
+            members = np.flatnonzero(self._strata == stratum)
             repeats = len(members) < each  # all but the largest of over-sampling
             drawn.append(rng.choice(members, each, replace=True) if repeats else rng.permutation(members)[:each])
         if self.balanced is None:
@@ -104,7 +105,7 @@ class Order:
     @property
     def counts(self) -> np.ndarray:
         """`(len(names),)` int64: samples in each stratum."""
-        return np.bincount(self._known, minlength=len(self.names))
+        return np.bincount(self._strata, minlength=len(self.names))
 
     @property
     def _each(self) -> int:
@@ -113,7 +114,7 @@ class Order:
         return int((min if self.sampler == "under" else max)(counts))
 
     @property
-    def _known(self) -> np.ndarray:
+    def _strata(self) -> np.ndarray:
         if self.strata is None:
             raise ValueError("`strata` are needed to tell foreground from empty images, received None.")
         return np.asarray(self.strata, np.int64)
@@ -122,27 +123,11 @@ class Order:
         return np.random.default_rng([self.seed, epoch, 1])
 
 
-class Turn:
-    """Counts epochs, one for each iterator, unless it is pinned to one.
-
-    Backends differ in how many iterators `fit` opens; `PinEpoch` says which epoch it is.
-    """
-
-    def __init__(self):
-        self.next = 0
-        self.pinned: int | None = None
-
-    def turn(self) -> int:
-        """The epoch whose turn it is: the pinned one, else the next."""
-        self.next += 1
-        return self.next - 1 if self.pinned is None else self.pinned
-
-
-class Draw(Turn):
-    """Gives the order of one epoch after the other, or of the epoch to which it is pinned.
+class EpochSampler(EpochCounter):
+    """Gives the samples of one epoch after the other, or of the epoch to which it is pinned.
 
     Args:
-        order: Epoch to what is drawn.
+        order: From an epoch to its samples.
         skip: Samples to leave out at the start of every epoch.
     """
 
@@ -154,8 +139,8 @@ class Draw(Turn):
         return len(self.order) - self.skip
 
     def __call__(self, epoch: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Indices and seeds of `epoch`, or of the one whose turn it is, each `(len(draw),)` int64."""
-        epoch = self.turn() if epoch is None else int(epoch)
+        """Indices and seeds of `epoch`, each `(len(sampler),)` int64; None advances to the next or the pinned epoch."""
+        epoch = self.advance() if epoch is None else epoch
         return self.order(epoch)[self.skip :].astype(np.int64), self.order.seeds(epoch)[self.skip :]
 
 
@@ -236,8 +221,8 @@ def audit(
 
     Args:
         source: Where samples are drawn from.
-        sampler: "natural", "under" or "over", see `Order`.
-        balance: "foreground" or "classes", see `strata`.
+        sampler: "natural", "under" or "over".
+        balance: What is balanced: "foreground" against empty images, or "classes" against each other.
         seed: Of the draws.
         epoch: Which epoch is drawn; only the repeats of "over" differ between epochs.
 

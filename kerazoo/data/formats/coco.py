@@ -3,7 +3,6 @@
 Format: https://cocodataset.org/#format-data
 """
 
-import difflib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kerazoo.arguments import did_you_mean
 from kerazoo.data.faults import DataError, FaultyError
 from kerazoo.data.formats.instances import MAX_PIXELS, Instances
-from kerazoo.data.sources._pairing import without_suffix
 
 
 class CocoFile(NamedTuple):
@@ -37,13 +36,13 @@ class CocoFile(NamedTuple):
     strays: tuple[str, ...]
 
 
-def read_coco(path: str | Path, classes: Sequence[str] | None, keep: Callable[[str], bool]) -> CocoFile:
+def read_coco(path: str | Path, classes: Sequence[str] | None, id_of: Callable[[str], str | None]) -> CocoFile:
     """Parse the file.
 
     Args:
         path: Of the JSON file.
         classes: Names of categories, whose ids become 1, 2, …; None means all, in the order of the file's ids.
-        keep: Of the name of an image file: is it wanted?
+        id_of: From the name of an image file to what errors call the image, or None to leave it out.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -53,7 +52,7 @@ def read_coco(path: str | Path, classes: Sequence[str] | None, keep: Callable[[s
     path = Path(path)
     content = _load(path)
     labels, class_names = _classes(_records(content, "categories", path), classes, path)
-    files, sizes, index = _images(_records(content, "images", path), keep, path)
+    files, sizes, index = _images(_records(content, "images", path), id_of, path)
     instances, faults, strays = Instances(), [], []
     for position, record in enumerate(_records(content, "annotations", path)):
         if "segments_info" in record:
@@ -127,15 +126,14 @@ def _classes(
         )
     for name in wanted:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
-            meant = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There are {', '.join(known[:20])}."
-            raise ValueError(f"{path} has no category {name!r}. {meant} Correct `classes`.")
+            meant = did_you_mean(name, known) or f" There are {', '.join(known[:20])}."
+            raise ValueError(f"{path} has no category {name!r}.{meant} Correct `classes`.")
     place = {name: label for label, name in enumerate(wanted, start=1)}
     return {number: place.get(name, 0) for number, name in names.items()}, wanted
 
 
 def _images(
-    records: list[dict[str, Any]], keep: Callable[[str], bool], path: Path
+    records: list[dict[str, Any]], id_of: Callable[[str], str | None], path: Path
 ) -> tuple[tuple[str, ...], np.ndarray, dict[int | str, int | None]]:
     """File names, sorted; their sizes; and from an image's id in the file to its index, None if it is left out."""
     kept: list[tuple[str, int, int, int | str]] = []
@@ -151,7 +149,7 @@ def _images(
                 "directory of the images."
             )
         index[number] = None
-        if not keep(name):
+        if (id := id_of(name)) is None:
             continue
         height, width = _whole(record.get("height")), _whole(record.get("width"))
         if height < 1 or width < 1 or height * width > MAX_PIXELS:
@@ -160,7 +158,7 @@ def _images(
                 f"they must be whole numbers of pixels, together at most {MAX_PIXELS}. Correct it, or `exclude` the "
                 "image."
             )
-            faulty.append((without_suffix(name), "annotation", text))
+            faulty.append((id, "annotation", text))
         kept.append((name, height, width, number))
     if faulty:
         more = f" {len(faulty) - 1} more images are so." * (len(faulty) > 1)

@@ -20,7 +20,7 @@ from kerazoo.data.faults import DataError
 from kerazoo.data.formats.intensity import Window, check_window, to_unit
 
 WINDOWS = ("header", "full", "minmax")
-"""Windows that have a name, see `read_dicom`."""
+"""Windows that have a name; `read_dicom` says what they are."""
 
 MAX_PIXELS = 1 << 27
 """Pixels of the largest image that is read: ten times a mammogram."""
@@ -126,7 +126,7 @@ def read_person(path: str | Path) -> tuple[bytes, tuple[bytes, ...]]:
 
 
 def _image(path: str | Path, window: Window, bits: int | None) -> np.ndarray:
-    """See `read_dicom`."""
+    """Decode, rescale, window and invert; the arguments are checked."""
     data = _open(path, (*_SHAPE, *_BITS, *_PIXELS, *_LEVELS, *_VIEW), pixels=True)
     header = _header(data, path)
     stored = _decode(data, header, path)

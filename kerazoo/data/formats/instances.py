@@ -36,9 +36,6 @@ class Instances:
     All are added before any is looked at.
 
     Attributes:
-        images: `(n,)` int64: index of the image of each object.
-        labels: `(n,)` uint8: its class id.
-        crowd: `(n,)` bool: it is a region with many objects.
         names: What errors call each object.
     """
 
@@ -73,17 +70,17 @@ class Instances:
 
     @cached_property
     def images(self) -> np.ndarray:
-        """See the class."""
+        """`(n,)` int64: index of the image of each object."""
         return np.array(self._images, np.int64)
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """See the class."""
+        """`(n,)` uint8: class id of each object."""
         return np.array(self._labels, np.uint8)
 
     @cached_property
     def crowd(self) -> np.ndarray:
-        """See the class."""
+        """`(n,)` bool: whether an object is a region with many objects."""
         return np.array(self._crowd, bool)
 
     def of(self, image: int) -> np.ndarray:

@@ -1,9 +1,8 @@
 """What the values in a data set's masks mean, for the classes that are wanted of it."""
 
-import difflib
 from collections.abc import Sequence
 
-from kerazoo.arguments import check_choice
+from kerazoo.arguments import check_choice, did_you_mean
 
 Value = int | tuple[int, int, int]
 """A value in a mask file, or a color."""
@@ -31,9 +30,8 @@ def label_values(
         raise ValueError(f"`classes` must name at least one class, each once, received {classes!r}.")
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
-            meant = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"They are {', '.join(known)}."
-            raise ValueError(f"`classes` names {name!r}, which the data set does not have. {meant}")
+            meant = did_you_mean(name, known) or f" They are {', '.join(known)}."
+            raise ValueError(f"`classes` names {name!r}, which the data set does not have.{meant}")
     number = {name: label for label, name in enumerate(names, start=1)}
     ids = {value: 255 * (void == "ignore") if name is None else number.get(name, 0) for value, name in table}
     return ids, names

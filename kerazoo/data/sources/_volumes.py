@@ -8,8 +8,8 @@ import numpy as np
 
 from kerazoo.data.faults import DataError, raise_all
 from kerazoo.data.formats.nifti import SUFFIXES, Volume, read_volume
-from kerazoo.data.source import in_threads
 from kerazoo.data.sources._pairing import list_files
+from kerazoo.data.threads import in_threads
 
 _FORMAT = 1  # of the index file
 

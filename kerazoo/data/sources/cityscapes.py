@@ -41,7 +41,8 @@ def cityscapes(
 
     Raises:
         FileNotFoundError: a directory or a mask is missing.
-        ValueError: a class is unknown, or there is no image. Later: see `folder`.
+        ValueError: a class is unknown, or there is no image. Later, when a sample or the labels are first used: a file
+            is corrupt, sizes differ, or a mask has values that are no classes.
     """
     root = directory(root, "root")
     table = [(value, CLASSES.get(value)) for value in (*range(34), 255)]  # licence plates are -1, which is 255

@@ -13,8 +13,10 @@ from kerazoo.data.formats.coco import CocoFile, read_coco
 from kerazoo.data.formats.images import SUFFIXES, check_intensity_range, read_header, read_image
 from kerazoo.data.formats.instances import areas, decode
 from kerazoo.data.id_lists import IdList, read_ids
-from kerazoo.data.source import Facts, Source, in_threads
+from kerazoo.data.reader import Facts, Reader
+from kerazoo.data.source import Source
 from kerazoo.data.sources._pairing import directory, list_files, without_suffix
+from kerazoo.data.threads import in_threads
 
 IGNORE = 255
 """Mask id of pixels that count nowhere, where a source makes them itself."""
@@ -65,7 +67,12 @@ def coco(
     check_choice("coco", "overlap", overlap, ("smaller", "last", "ignore"))
     intensity_range = check_intensity_range(intensity_range)
     root, excluded = directory(images, "images"), read_ids(exclude, "exclude")
-    file = read_coco(annotations, classes, lambda name: without_suffix(name) not in excluded)
+
+    def id_of(name: str) -> str | None:
+        id = without_suffix(name)
+        return None if id in excluded else id
+
+    file = read_coco(annotations, classes, id_of)
     ids = tuple(without_suffix(name) for name in file.files)
     for name, id, before in zip(file.files[1:], ids[1:], ids, strict=False):
         if id == before:
@@ -102,8 +109,8 @@ def coco(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coco:
-    """A `Reader` of COCO's instances; `coco` makes it and documents the fields.
+class Coco(Reader):
+    """Reads images and draws the masks of their instances; `coco` makes it and documents the fields.
 
     Args:
         root: Directory of the images.
@@ -124,7 +131,6 @@ class Coco:
     orphans: tuple[str, ...]
     exif_orientation: bool
     intensity_range: tuple[float, float] | None
-    groups: None = None
 
     @property
     def num_classes(self) -> int:
@@ -142,14 +148,14 @@ class Coco:
         return IGNORE if "ignore" in (self.crowd, self.overlap) else None
 
     def image(self, index: int) -> np.ndarray:
-        """See `Reader`."""
+        """Decode the image file, which must have the size that its annotations are for."""
         path = self.root / self.file.files[index]
         pixels = read_image(path, exif_orientation=self.exif_orientation, intensity_range=self.intensity_range)
         self._check_size(index, pixels.shape[:2])
         return pixels
 
     def mask(self, index: int) -> np.ndarray:
-        """See `Reader`."""
+        """Draw the instances: crowds first, then what lies above."""
         if index in self._faults:
             raise self._faults[index]
         instances, size = self.file.instances, self._size(index)
@@ -175,7 +181,7 @@ class Coco:
         return mask
 
     def fingerprint(self, index: int) -> str:
-        """See `Reader`."""
+        """Size and time of the image file, its annotations, and how they are drawn."""
         path, instances = self.root / self.file.files[index], self.file.instances
         stat = path.stat() if path.is_file() else None
         objects = [instances.describe(number) for number in instances.of(index).tolist()]
@@ -184,13 +190,9 @@ class Coco:
             f"{self.exif_orientation} {self.intensity_range}"
         )
 
-    @property
-    def facts(self) -> Facts:
-        """See `Reader`; every faulty annotation is collected before an error is raised."""
-        return self._facts
-
     @cached_property
-    def _facts(self) -> Facts:
+    def facts(self) -> Facts:
+        """Labels from the annotations; every faulty annotation is collected before an error is raised."""
         raise_all([self._faults[index] for index in sorted(self._faults)], len(self.ids), f"of {self.root}")
         instances = self.file.instances
         shown = np.zeros((len(self.ids), 1 + len(self.file.class_names)), bool)
@@ -202,7 +204,7 @@ class Coco:
         labels = shown[:, 1:] if self.num_classes == 1 else shown
         return Facts(labels, self._all_shapes, tuple(self._checked[1]))
 
-    def _all_shapes(self) -> np.ndarray:  # a method, unlike a lambda, can be sent to other processes
+    def _all_shapes(self) -> np.ndarray:  # a method, unlike a lambda, can be pickled for other processes
         return self._shapes
 
     @cached_property

@@ -10,16 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from kerazoo.arguments import check_choice
 from kerazoo.data.emptiness import empty_among_full
 from kerazoo.data.faults import DataError, MissingError, raise_all
 from kerazoo.data.formats.images import check_intensity_range, read_header, read_image, read_mask
 from kerazoo.data.id_lists import IdList, check_known, read_ids
-from kerazoo.data.source import Facts, Source, in_threads
+from kerazoo.data.reader import Facts, Reader
+from kerazoo.data.source import Source
 from kerazoo.data.sources._mask_rule import MaskRule, count_classes
 from kerazoo.data.sources._pairing import Pairs, directory, pair
+from kerazoo.data.threads import in_threads
 
 _FLOATS = (".tif", ".tiff")  # suffixes of files that can hold floats
-_TASTED = 16  # TIFF images that are decoded to see whether floats are in 0-1
+_PROBED = 16  # TIFF images that are decoded to see whether floats are in 0-1
 
 
 def folder(
@@ -81,8 +84,8 @@ def folder(
         ValueError: no image is found, two images have one id, or arguments contradict each other. Later, when a sample
             or the labels are first used: a file is corrupt, sizes differ, or a mask has values that are no classes.
     """
-    _one_of("class_from", class_from, ("pixel", "directory"))
-    _one_of("missing_mask", missing_mask, ("error", "empty"))
+    check_choice("folder", "class_from", class_from, ("pixel", "directory"))
+    check_choice("folder", "missing_mask", missing_mask, ("error", "empty"))
     intensity_range = check_intensity_range(intensity_range)
     by_directory = class_from == "directory"
     count = count_classes(num_classes, classes, None if by_directory else mask_values, ignore_class)
@@ -125,8 +128,8 @@ def folder(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folder:
-    """A `Reader` of pairs of files; `folder` makes it and documents the fields.
+class Folder(Reader):
+    """Reads pairs of image and mask files; `folder` makes it and documents the fields.
 
     Args:
         root: Directory of the images.
@@ -164,26 +167,26 @@ class Folder:
 
     @property
     def ignore_class(self) -> int | None:
-        """The rule's."""
+        """Ignored id of the rule for mask values."""
         return self.rule.ignore_class
 
     @property
     def num_classes(self) -> int:
-        """What was asked for, else one more than the directories with foreground."""
+        """The number that was asked for, else one more than the directories with foreground."""
         return self.asked or (1 if len(self._names) == 1 else 1 + len(self._names))
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Given, or the directories', or numbered."""
+        """Names that were given, or those of the directories, or numbered ones."""
         return self._names if self.num_classes == 1 else ("background", *self._names)
 
     def image(self, index: int) -> np.ndarray:
-        """See `Reader`."""
+        """Decode the image file."""
         path = self.root / self.pairs.images[index]
         return read_image(path, exif_orientation=self.exif_orientation, intensity_range=self.intensity_range)
 
     def mask(self, index: int) -> np.ndarray:
-        """See `Reader`."""
+        """Decode the mask file and turn its values into class ids; an image without one is all background."""
         name = self.pairs.masks[index]
         if name is None:
             path = self.root / self.pairs.images[index]
@@ -197,20 +200,16 @@ class Folder:
         return np.where(ids == 1, np.uint8(label), ids)
 
     def fingerprint(self, index: int) -> str:
-        """See `Reader`."""
+        """Size and time of both files, and how they are read."""
         names = (self.root / self.pairs.images[index], self.mask_root / (self.pairs.masks[index] or ""))
         stats = [(path.stat().st_size, path.stat().st_mtime_ns) for path in names if path.is_file()]
         return f"{stats} {self.rule} {self.by_directory} {self.classes} {self.exif_orientation} {self.intensity_range}"
 
-    @property
-    def facts(self) -> Facts:
-        """See `Reader`; every fault is collected before one is raised."""
-        return self._facts
-
     @cached_property
-    def _facts(self) -> Facts:
+    def facts(self) -> Facts:
+        """Labels, shapes and warnings from one pass over the files; every fault is collected before one is raised."""
         shown = np.zeros((len(self.ids), max(self.num_classes, 2)), bool)
-        found = self._looks["shown"]
+        found = self._scans["shown"]
         if self.by_directory:
             homeless = np.flatnonzero(found[:, 1] & (self.directory_ids == 0))
             if len(homeless):
@@ -222,7 +221,7 @@ class Folder:
         shown[:, 0] = ~positive
         labels = shown[:, 1:] if self.num_classes == 1 else shown
         empty = empty_among_full(self.ids, positive, self.expects_foreground)
-        return Facts(labels, self._looks["shape"], (*empty, *self._oddities(), *self._dark_floats()))
+        return Facts(labels, self._scans["shape"], (*empty, *self._oddities(), *self._dark_floats()))
 
     @property
     def expects_foreground(self) -> np.ndarray | None:
@@ -260,7 +259,7 @@ class Folder:
             return self.classes
         if not self.by_directory:
             return ("foreground",) if self.asked == 1 else tuple(f"class_{k}" for k in range(1, self.asked or 2))
-        positive = [self.ids[index] for index in np.flatnonzero(self._looks["shown"][:, 1]).tolist()]
+        positive = [self.ids[index] for index in np.flatnonzero(self._scans["shown"][:, 1]).tolist()]
         names = tuple(sorted({PurePosixPath(id).parts[0] for id in positive if "/" in id}))
         if not names or (self.asked is not None and len(names) != max(self.asked, 2) - 1):
             raise ValueError(
@@ -271,26 +270,26 @@ class Folder:
         return names
 
     @cached_property
-    def _looks(self) -> np.ndarray:
+    def _scans(self) -> np.ndarray:
         """`(n,)` of what one pass over the files finds: of the image its header, of the mask which ids it shows."""
         fields = [("shape", "<i4", (3,)), ("shown", "?", (self.rule.num_ids,)), ("odd", "?", (2,)), ("peak", "<i4")]
-        looks = np.zeros(len(self.ids), fields)
+        scans = np.zeros(len(self.ids), fields)
         faults: list[Exception] = []
-        for index, look in enumerate(in_threads(self._look, range(len(self.ids)))):
-            if isinstance(look, Exception):
-                faults.append(look)
+        for index, scan in enumerate(in_threads(self._scan, range(len(self.ids)))):
+            if isinstance(scan, Exception):
+                faults.append(scan)
             else:
-                looks[index] = look
+                scans[index] = scan
         raise_all(faults, len(self.ids), f"under {self.root}")
-        peak = int(looks["peak"].max())
+        peak = int(scans["peak"].max())
         if self.rule.threshold is not None and 0 < peak <= self.rule.threshold:
             raise ValueError(
                 f"mask_threshold={self.rule.threshold:g} leaves no foreground in any mask under {self.mask_root}: the "
                 f"greatest value is {peak}. Lower it, or leave it out if values are class ids."
             )
-        return looks
+        return scans
 
-    def _look(self, index: int) -> tuple[Any, ...] | Exception:
+    def _scan(self, index: int) -> tuple[Any, ...] | Exception:
         try:
             path, name = self.root / self.pairs.images[index], self.pairs.masks[index]
             header = read_header(path, exif_orientation=self.exif_orientation)
@@ -326,7 +325,7 @@ class Folder:
             "are turned by their EXIF orientation; see `exif_orientation`",
             "have an alpha channel, which is dropped",
         )
-        found = [np.flatnonzero(flags).tolist() for flags in self._looks["odd"].T]
+        found = [np.flatnonzero(flags).tolist() for flags in self._scans["odd"].T]
         return [
             (None, f"{len(images)} images {text}. The first is {self.ids[images[0]]}.")
             for text, images in zip(texts, found, strict=True)
@@ -338,7 +337,7 @@ class Folder:
         if self.intensity_range is not None:
             return []
         stored = [index for index, name in enumerate(self.pairs.images) if Path(name).suffix.lower() in _FLOATS]
-        chosen = stored[:: max(1, -(-len(stored) // _TASTED))]
+        chosen = stored[:: max(1, -(-len(stored) // _PROBED))]
         images = [image for image in in_threads(self.image, chosen) if image.dtype == np.float32]
         if not images or not 0 < (peak := max(float(image.max(initial=0)) for image in images)) <= 1:
             return []
@@ -371,8 +370,3 @@ def _group(groups: str | Callable[[str], str], id: str) -> str:
     if match is None:
         raise ValueError(f"groups={groups!r} is not found in the id {id!r}; every image needs a group.")
     return match.group(1 if match.re.groups else 0)
-
-
-def _one_of(argument: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"`{argument}` must be one of {allowed}, received {value!r}.")

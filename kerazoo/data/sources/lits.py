@@ -14,7 +14,8 @@ from kerazoo.data.faults import DataError, MissingError, raise_all
 from kerazoo.data.formats.intensity import Window, check_window, to_unit
 from kerazoo.data.formats.nifti import Volume, as_ids, check_orientation
 from kerazoo.data.id_lists import IdList, read_ids
-from kerazoo.data.source import Facts, Source
+from kerazoo.data.reader import Facts, Reader
+from kerazoo.data.source import Source
 from kerazoo.data.sources._mask_rule import MaskRule, count_classes
 from kerazoo.data.sources._pairing import directory
 from kerazoo.data.sources._volumes import Scan, open_all, pair, present_values
@@ -168,8 +169,8 @@ class _Ids(Sequence[str]):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Lits:
-    """A `Reader` of axial slices; `lits` makes it and documents the fields.
+class Lits(Reader):
+    """Reads axial slices of volumes; `lits` makes it and documents the fields.
 
     Args:
         scans: The volumes.
@@ -215,22 +216,18 @@ class Lits:
 
     @property
     def ignore_class(self) -> int | None:
-        """The rule's."""
+        """Ignored id of the rule for mask values."""
         return self.rule.ignore_class
 
-    @property
-    def facts(self) -> Facts:
-        """See `Reader`."""
-        return self._facts
-
     @cached_property
-    def _facts(self) -> Facts:
+    def facts(self) -> Facts:
+        """Labels from the pass over the masks when the source was made, sizes from the headers."""
         labels = self.shown[:, 1:] if self.num_classes == 1 else self.shown
         sizes = np.array([(*scan.image.shape[1:], 1) for scan in self.scans], np.int32)
         return Facts(labels, sizes[self.number], tuple((None, text) for text in self.warnings))
 
     def image(self, index: int) -> np.ndarray:
-        """See `Reader`."""
+        """Read a slice of the volume, windowed, as `value_range` says."""
         volume = self._scan(index).image
         values = self._unpacked(volume).plane(int(self.plane[index]))
         if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -243,13 +240,13 @@ class Lits:
         return (to_unit(values, low, high) * np.float32(white - black) + np.float32(black))[..., np.newaxis]
 
     def mask(self, index: int) -> np.ndarray:
-        """See `Reader`."""
+        """Read a slice of the volume of the mask."""
         volume = self._scan(index).mask
         values = as_ids(self._unpacked(volume).plane(int(self.plane[index])), volume.path)
         return self.rule.apply(values, volume.path)
 
     def fingerprint(self, index: int) -> str:
-        """See `Reader`."""
+        """Size and time of both files, and how they are read."""
         scan = self._scan(index)
         stats = [path.stat() if path.is_file() else None for path in (scan.image.path, scan.mask.path)]
         found = [stat and (stat.st_size, stat.st_mtime_ns) for stat in stats]

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from kerazoo.data.id_lists import IdList, read_ids
-from kerazoo.data.shards import DTYPES, FORMAT, RECORDS, SOURCE, load, shard_name, unjoin
-from kerazoo.data.source import Facts, Source
+from kerazoo.data.reader import Facts, Reader
+from kerazoo.data.shards import DTYPES, FORMAT, RECORDS, SOURCE, load, shard_name, split
+from kerazoo.data.source import Source
 from kerazoo.data.sources._pairing import directory
 
 
@@ -42,8 +43,8 @@ def prepared(root: str | Path, *, exclude: IdList | None = None) -> Source:
     records = load(root / RECORDS)[1]["records"]
     reader = Prepared(
         root=root,
-        ids=unjoin(arrays["ids"]),
-        groups=tuple(map(sys.intern, unjoin(arrays["groups"]))) if "groups" in arrays else None,
+        ids=split(arrays["ids"]),
+        groups=tuple(map(sys.intern, split(arrays["groups"]))) if "groups" in arrays else None,
         labels=arrays["labels"],
         fingerprints=arrays["fingerprints"],
         records=records,
@@ -58,15 +59,15 @@ def prepared(root: str | Path, *, exclude: IdList | None = None) -> Source:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Prepared:
-    """A `Reader` of prepared samples; `prepared` makes it.
+class Prepared(Reader):
+    """Reads prepared samples; `prepared` makes it.
 
     Args:
         root: The directory.
         ids: Of the samples.
         groups: Of the samples, or None.
-        labels: `(n, num_classes)` bool, the source's.
-        fingerprints: `(n,)` uint64, the source's.
+        labels: `(n, num_classes)` bool, those of the source that was prepared.
+        fingerprints: `(n,)` uint64, those of the source that was prepared.
         records: `(n,)` of `shards.ROW`.
         about: What source.npz says of the classes and of the settings.
     """
@@ -81,32 +82,24 @@ class Prepared:
 
     @property
     def num_classes(self) -> int:
-        """The source's."""
         return self.about["num_classes"]
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The source's."""
         return tuple(self.about["class_names"])
 
     @property
     def ignore_class(self) -> int | None:
-        """The source's."""
         return self.about["ignore_class"]
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The source's."""
         low, high = self.about["value_range"]
         return low, high
 
-    @property
-    def facts(self) -> Facts:
-        """See `Reader`; nothing is decoded."""
-        return self._facts
-
     @cached_property
-    def _facts(self) -> Facts:
+    def facts(self) -> Facts:
+        """Labels and shapes as they were written; nothing is decoded."""
         warnings: list[tuple[int | None, str]] = [(None, text) for text in self.about["warnings"]]
         for index in np.flatnonzero(self.records["vanished"]).tolist():
             height, width, _ = self.records["shape"][index].tolist()
@@ -116,19 +109,19 @@ class Prepared:
         return Facts(self.labels, self.records["shape"], tuple(warnings))
 
     def image(self, index: int) -> np.ndarray:
-        """See `Reader`."""
+        """Read the pixels, which are stored as they are."""
         row = self.records[index]
         return self._read(index, "image").view(DTYPES[row["dtype"]]).reshape(row["shape"])
 
     def mask(self, index: int) -> np.ndarray:
-        """See `Reader`."""
+        """Read the class ids; a mask of no bytes is all background."""
         row = self.records[index]
         if row["mask_bytes"] == 0:
             return np.zeros(row["shape"][:2], np.uint8)
         return self._read(index, "mask").reshape(row["shape"][:2])
 
     def fingerprint(self, index: int) -> str:
-        """See `Reader`."""
+        """Fingerprint in the source that was prepared, and the settings of the preparation."""
         return f"{self.fingerprints[index]} {self.about['settings']}"
 
     def check(self) -> None:

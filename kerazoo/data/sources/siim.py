@@ -14,13 +14,15 @@ from kerazoo.arguments import check_choice
 from kerazoo.data.faults import DataError, FaultyError, MissingError, raise_all
 from kerazoo.data.formats.dicom import WINDOWS, read_dicom, read_dicom_header, read_person
 from kerazoo.data.formats.intensity import Window, check_window
-from kerazoo.data.formats.names import Names, find, pack
-from kerazoo.data.formats.rle_table import RleTable, read_table
 from kerazoo.data.id_lists import IdList, read_ids
-from kerazoo.data.source import Facts, Source, in_threads
+from kerazoo.data.reader import Facts, Reader
+from kerazoo.data.source import Source
+from kerazoo.data.sources._names import Names, find, pack
 from kerazoo.data.sources._pairing import directory
+from kerazoo.data.sources._rle_table import RleTable, read_table
+from kerazoo.data.threads import in_threads
 
-_TASTED = 16  # files whose names are compared with the patient's that they hold
+_PROBED = 16  # files whose names are compared with the patient's that they hold
 
 
 def siim(
@@ -122,8 +124,8 @@ def siim(
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Siim:
-    """A `Reader` of DICOM files and run lengths; `siim` makes it and documents the fields.
+class Siim(Reader):
+    """Reads DICOM files, and masks from run lengths; `siim` makes it and documents the fields.
 
     Args:
         root: Directory of the images.
@@ -150,7 +152,6 @@ class Siim:
     by_patient: bool
     num_classes: int = 1
     class_names: tuple[str, ...] = ("pneumothorax",)
-    ignore_class: None = None
 
     @property
     def ids(self) -> Names:
@@ -162,17 +163,12 @@ class Siim:
         """Numbered patients, if they were asked for."""
         return [f"patient-{number:06d}" for number in self._patients.tolist()] if self.by_patient else None
 
-    @property
-    def facts(self) -> Facts:
-        """See `Reader`."""
-        return self._facts
-
     def image(self, index: int) -> np.ndarray:
-        """See `Reader`."""
+        """Decode the DICOM file."""
         return read_dicom(self.path(index), window=self.window, bits=self.bits)
 
     def mask(self, index: int) -> np.ndarray:
-        """See `Reader`."""
+        """Decode the run lengths, at the size that the DICOM header says."""
         height, width, _ = read_dicom_header(self.path(index)).shape
         return self.table.mask(int(self.place[index]), (height, width))
 
@@ -181,15 +177,16 @@ class Siim:
         return self.root / _path(self.homes[self.home[index]], self.stems[index])
 
     def fingerprint(self, index: int) -> str:
-        """See `Reader`."""
+        """Size and time of the DICOM file and of the CSV, and how they are read."""
         path = self.path(index)
         stat = path.stat() if path.is_file() else None
         return f"{stat and (stat.st_size, stat.st_mtime_ns)} {self.table.now()} {self.window} {self.bits}"
 
     @cached_property
-    def _facts(self) -> Facts:
+    def facts(self) -> Facts:
+        """Labels from the CSV; a few headers are read for the warnings."""
         labels = self.table.foreground[self.place][:, np.newaxis]
-        chosen = range(0, len(self.stems), max(1, -(-len(self.stems) // _TASTED)))
+        chosen = range(0, len(self.stems), max(1, -(-len(self.stems) // _PROBED)))
         revealing = [index for index in chosen if self._names_patient(index)]
         warnings: list[tuple[int | None, str]] = [(None, text) for text in self.lost]
         if revealing:

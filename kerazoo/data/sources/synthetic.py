@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from kerazoo.data.source import Facts, Source
+from kerazoo.data.reader import Facts, Reader
+from kerazoo.data.source import Source
 
 SHAPES = ("nodule", "streak", "ring", "cluster", "stripes")
 """What the foreground classes look like, from id 1 on."""
@@ -96,8 +97,8 @@ class Lesion(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Synthetic:
-    """A `Reader` that draws what it is asked for; `synthetic` documents the fields."""
+class Synthetic(Reader):
+    """Draws each image when it is asked for; `synthetic` documents the fields."""
 
     ids: tuple[str, ...]
     empty_fraction: float
@@ -107,8 +108,6 @@ class Synthetic:
     channels: int
     contrast: tuple[float, float]
     radius: tuple[float, float]
-    ignore_class: None = None
-    groups: None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -121,14 +120,9 @@ class Synthetic:
         flags = np.arange(len(self.ids)) < round(len(self.ids) * self.empty_fraction)
         return np.random.default_rng([self.seed, 0]).permutation(flags)
 
-    @property
-    def facts(self) -> Facts:
-        """See `Reader`."""
-        return self._facts
-
     @cached_property
-    def _facts(self) -> Facts:
-        """From the plans of the lesions; nothing is drawn."""
+    def facts(self) -> Facts:
+        """Labels from the plans of the lesions; nothing is drawn."""
         shown = np.zeros((len(self.ids), max(self.num_classes, 2)), bool)
         for index in np.flatnonzero(~self.empty).tolist():
             shown[index, [lesion.label for lesion in self.lesions(index)]] = True
@@ -137,7 +131,7 @@ class Synthetic:
         return Facts(shown[:, 1:] if self.num_classes == 1 else shown, np.tile(shape, (len(self.ids), 1)))
 
     def fingerprint(self, index: int) -> str:
-        """See `Reader`."""
+        """The arguments of `synthetic`, which decide everything."""
         return (
             f"{self.seed} {len(self.ids)} {self.empty_fraction} {self.image_size} {self.num_classes} {self.channels} "
             f"{self.contrast} {self.radius}"
@@ -163,7 +157,7 @@ class Synthetic:
         return placed
 
     def mask(self, index: int) -> np.ndarray:
-        """See `Reader`."""
+        """Draw the lesions alone, with their class ids."""
         mask = np.zeros(self.image_size, np.uint8)
         for lesion in self.lesions(index):
             window, profile = _profile(lesion, self.image_size)
@@ -171,7 +165,7 @@ class Synthetic:
         return mask
 
     def image(self, index: int) -> np.ndarray:
-        """See `Reader`."""
+        """Draw anatomy, things that look like lesions, and the lesions."""
         rng = np.random.default_rng([self.seed, _BACKGROUND, index])
         canvas = _anatomy(rng, self.image_size)
         _distract(rng, canvas, self.radius, self.contrast)

@@ -13,10 +13,12 @@ import numpy as np
 from kerazoo.data.faults import DataError, MissingError, raise_all
 from kerazoo.data.formats.images import check_intensity_range, read_header
 from kerazoo.data.id_lists import IdList, read_ids
-from kerazoo.data.source import Facts, Source, in_threads
+from kerazoo.data.reader import Facts, Reader
+from kerazoo.data.source import Source
 from kerazoo.data.sources._mask_rule import MaskRule, count_classes
 from kerazoo.data.sources._pairing import Pairs, directory, without_suffix
 from kerazoo.data.sources.folder import Folder
+from kerazoo.data.threads import in_threads
 from kerazoo.requires import require
 
 _BACKGROUND = ("", "0", "false", "none", "nan", "no", "background", "empty", "normal")
@@ -61,12 +63,12 @@ def table(
         classes: Names of the foreground classes, ids from 1 on. None means the columns of `label`, or every name in it,
             sorted; a single column of 0 and 1 is one class with the column's name.
         num_classes: 1, or K ≥ 2 with the background. None means what `classes` or `mask_values` say, else 1.
-        mask_values: As in `folder`.
-        mask_threshold: As in `folder`.
-        ignore_class: As in `folder`.
+        mask_values: Class id of each value in mask files, or of each color; None means that the values are ids.
+        mask_threshold: Foreground is where the mask is greater: for anti-aliased or JPEG-compressed masks.
+        ignore_class: Mask id, at most 255, of pixels that count nowhere; allowed beside the classes.
         exclude: Ids to leave out: a list, or a file such as `kerazoo verify --fix` writes.
-        exif_orientation: As in `folder`.
-        intensity_range: As in `folder`.
+        exif_orientation: Turn images and masks as their EXIF tag says.
+        intensity_range: Image values (low, high) that become 0 and 255, as float32, clipped; None leaves them.
 
     Returns: The source, in the order of the rows.
 
@@ -74,7 +76,8 @@ def table(
         FileNotFoundError: the table is missing, or an image or a mask of a row.
         ModuleNotFoundError: the table is Parquet, and pyarrow is not installed.
         ValueError: the table is damaged, a column is not there, two rows have one id, a label is no class, or neither
-            `mask` nor `label` is given. Later: see `folder`.
+            `mask` nor `label` is given. Later, when a sample or the labels are first used: a file is corrupt, sizes
+            differ, or a mask has values that are no classes.
     """
     path, place = Path(path), directory(Path(path).parent if root is None else root, "root")
     intensity_range = check_intensity_range(intensity_range)
@@ -133,12 +136,12 @@ def table(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labeled:
-    """A `Reader` whose labels are known without its masks; `table` makes it.
+class Labeled(Reader):
+    """Reads files of images whose labels are known without their masks; `table` makes it.
 
     Args:
         pixels: Where images and masks come from.
-        labels: As `Facts`.
+        labels: `(n, num_classes)` bool, with more than one class column 0 for empty images.
         has_masks: Whether there are masks.
     """
 
@@ -148,40 +151,40 @@ class Labeled:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Those of the images."""
+        """Ids of the images."""
         return self.pixels.ids
 
     @property
     def num_classes(self) -> int:
-        """See `Reader`."""
+        """Number of classes that was asked for."""
         return self.pixels.num_classes
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """See `Reader`."""
+        """Names of the classes that the labels name."""
         return self.pixels.class_names
 
     @property
     def groups(self) -> tuple[str, ...] | None:
-        """See `Reader`."""
+        """Column of groups, or None."""
         return self.pixels.groups
 
     @property
     def ignore_class(self) -> int | None:
-        """See `Reader`."""
+        """Ignored id of the masks, or None."""
         return self.pixels.ignore_class
 
     @property
     def facts(self) -> Facts:
-        """See `Reader`."""
+        """Labels of the table; shapes when they are asked for."""
         return Facts(self.labels, self._all_shapes)
 
     def image(self, index: int) -> np.ndarray:
-        """See `Reader`."""
+        """Decode the image file."""
         return self.pixels.image(index)
 
     def mask(self, index: int) -> np.ndarray:
-        """See `Reader`; an error where there are labels alone."""
+        """Decode the mask file; an error where there are labels alone."""
         if not self.has_masks:
             raise ValueError(
                 f"{self.ids[index]!r} has an image label and no mask. Take `source.image` and `source.labels`, or "
@@ -190,10 +193,10 @@ class Labeled:
         return self.pixels.mask(index)
 
     def fingerprint(self, index: int) -> str:
-        """See `Reader`."""
+        """Changes with the files, the labels and how they are read."""
         return f"{self.pixels.fingerprint(index)} {np.flatnonzero(self.labels[index]).tolist()} {self.has_masks}"
 
-    def _all_shapes(self) -> np.ndarray:  # a method, unlike a lambda, can be sent to other processes
+    def _all_shapes(self) -> np.ndarray:  # a method, unlike a lambda, can be pickled for other processes
         return self._shapes
 
     @cached_property

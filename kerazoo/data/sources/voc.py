@@ -45,7 +45,8 @@ def voc(
 
     Raises:
         FileNotFoundError: a directory or the list is missing, or an image of the list has no mask.
-        ValueError: a class is unknown, or the list names an image that is not there. Later: see `folder`.
+        ValueError: a class is unknown, or the list names an image that is not there. Later, when a sample or the labels
+            are first used: a file is corrupt, sizes differ, or a mask has values that are no classes.
     """
     root = directory(root, "root")
     images, mask_root = (directory(root / name, "root") for name in ("JPEGImages", mask_directory))

@@ -76,7 +76,7 @@ def test_sixteen_bits_become_0_to_255_in_float():
 def test_channels():
     gray, color = arrays(2), arrays(2, channels=3)
     assert pipeline(gray, image_size=(8, 8), batch_size=2, channels=3).element_spec[0].shape == (2, 8, 8, 3)
-    (images, _) = next(iter(pipeline(color, image_size=(8, 8), batch_size=2, channels=1)))
+    (images, _) = next(iter(pipeline(color, image_size=(8, 8), batch_size=2, channels=1, shuffle=False)))
     assert images[:, 0, 0, 0].numpy().tolist() == [0, 1]
     with pytest.raises(ValueError, match="An image of 3 channels cannot become one of channels=2"):
         pipeline(color, image_size=None, batch_size=1, channels=2)
@@ -87,7 +87,7 @@ def test_image_size_none_keeps_sizes(tmp_path):
         write(tmp_path / f"{name}.jpg", np.zeros(size, np.uint8))
         write(tmp_path / f"{name}.png", np.zeros(size, np.uint8))
     source = kz.data.sources.folder(tmp_path)
-    dataset = pipeline(source, image_size=None, batch_size=1)
+    dataset = pipeline(source, image_size=None, batch_size=1, shuffle=False)
     assert dataset.element_spec[0].shape == (1, None, None, 1)
     assert [images.shape[1:3] for images, _ in dataset] == [(10, 14), (12, 9)]
     with pytest.raises(
@@ -102,16 +102,17 @@ def test_image_size_none_keeps_sizes(tmp_path):
 
 def test_outputs_for_models_with_several_heads():
     source = arrays(4, positives=2)
-    (_, both) = next(iter(pipeline(source, image_size=(16, 16), batch_size=4, outputs=("mask", "label"))))
+    form = {"image_size": (16, 16), "batch_size": 4, "shuffle": False}
+    (_, both) = next(iter(pipeline(source, **form, outputs=("mask", "label"))))
     assert set(both) == {"mask", "label"}
     assert both["label"].dtype == tf.float32
     assert both["label"].numpy().tolist() == [[1], [1], [0], [0]]
     (_, alone) = next(iter(pipeline(source, image_size=(16, 16), batch_size=4, outputs=("label",))))
     assert list(alone) == ["label"]
     several = labeled([0, 2, 1])
-    (_, label) = next(iter(pipeline(several, image_size=None, batch_size=3, outputs="label")))
+    (_, label) = next(iter(pipeline(several, image_size=None, batch_size=3, outputs="label", shuffle=False)))
     assert label.numpy().tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0]]
-    (_, both) = next(iter(pipeline(several, image_size=None, batch_size=3, outputs=("label", "mask"))))
+    (_, both) = next(iter(pipeline(several, image_size=None, batch_size=3, outputs=("label", "mask"), shuffle=False)))
     assert both["label"].numpy().tolist() == label.numpy().tolist()
     for wrong in ("masks", (), ("mask", "mask")):
         with pytest.raises(ValueError, match='`outputs` must be "mask", "label" or a tuple of these'):
@@ -147,17 +148,24 @@ def test_ignored_pixels_fill_what_augmentation_brings_in():
 # --- order ---
 
 
-def test_evaluation_keeps_the_order_and_training_draws_anew():
+@pytest.mark.parametrize("options", [{}, {"augment": ["flip"]}, {"cache": "memory"}], ids=str)
+def test_every_epoch_has_an_order_of_its_own(options):
+    """Also without augmentation: a folder sorted by class must not be trained on in order."""
+    dataset = pipeline(arrays(9), image_size=(8, 8), batch_size=4, seed=5, **options)
+    epochs = [first_pixels(dataset) for _ in range(3)]
+    assert epochs == [Order(size=9, seed=5)(epoch).tolist() for epoch in range(3)]
+    assert list(range(9)) not in epochs
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert epochs[0] != first_pixels(pipeline(arrays(9), image_size=(8, 8), batch_size=4, seed=6, **options))
+
+
+def test_without_shuffling_the_order_is_that_of_the_source():
     source = arrays(9)
-    evaluation = pipeline(source, image_size=(8, 8), batch_size=4)
-    assert first_pixels(evaluation) == first_pixels(evaluation) == list(range(9))
-    training = pipeline(source, image_size=(8, 8), batch_size=4, augment=["flip"], seed=5)
-    epochs = [first_pixels(training) for _ in range(2)]
-    assert epochs == [Order(size=9, seed=5)(epoch).tolist() for epoch in range(2)]
-    assert first_pixels(pipeline(source, image_size=(8, 8), batch_size=4, augment=["flip"], shuffle=False)) == list(
-        range(9)
-    )
-    assert first_pixels(pipeline(source, image_size=(8, 8), batch_size=4, shuffle=True)) != list(range(9))
+    for options in ({}, {"augment": ["flip"]}):
+        dataset = pipeline(source, image_size=(8, 8), batch_size=4, shuffle=False, **options)
+        assert first_pixels(dataset) == first_pixels(dataset) == list(range(9))
+    with pytest.raises(ValueError, match='sampler="under" draws at random; leave out shuffle=False, or take "natural"'):
+        pipeline(source, image_size=(8, 8), batch_size=4, shuffle=False, sampler="under")
 
 
 @pytest.mark.parametrize("augment", [(), ("rotate", "noise", "flip")], ids=["plain", "augmented"])
@@ -261,6 +269,7 @@ def test_pin_epoch_wants_the_dataset_itself():
 OTHER_BACKENDS = """
 import json, keras, numpy as np
 import kerazoo as kz
+from kerazoo.data.batches.epochs import epochs_of
 from support.data_fixtures import arrays
 
 dataset = kz.data.pipeline(
@@ -274,7 +283,7 @@ model.compile("sgd", {"mask": "mse", "label": "mse"})
 epochs = []
 class Log(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
-        epochs.append([epoch, dataset.draw.pinned])
+        epochs.append([epoch, epochs_of(dataset).counter.pinned])
 model.fit(dataset, epochs=6, initial_epoch=4, callbacks=[kz.data.PinEpoch(dataset), Log()], verbose=0)
 batches = [[float(np.asarray(x).astype("float64").sum()), int(np.asarray(y["mask"]).sum())] for x, y in dataset]
 print(json.dumps([keras.backend.backend(), epochs, batches]))

@@ -104,23 +104,27 @@ def batches(source, **kwargs):
 
 
 def test_weights_are_those_of_the_mask_that_the_model_sees(source):
-    for _, masks, weights in batches(source, weights="boundary", augment=["flip", "rotate"]):
+    for _, masks, weights in batches(source, pixel_weights="boundary", augment=["flip", "rotate"]):
         assert weights.dtype == np.float32
         np.testing.assert_array_equal(weights, np.stack([Boundary()(mask) for mask in masks]))
 
 
 def test_random_masks_differ_between_images_and_epochs_and_come_back_with_the_seed(source):
-    data = kz.data.pipeline(source, image_size=(32, 32), batch_size=8, weights="random_mask", augment=["flip"], seed=5)
+    data = kz.data.pipeline(
+        source, image_size=(32, 32), batch_size=8, pixel_weights="random_mask", augment=["flip"], seed=5
+    )
     first, second = (next(np.asarray(weights) for _, _, weights in data) for _ in range(2))
     assert (first[0] != first[1]).any()
     assert (first != second).any()
-    again = kz.data.pipeline(source, image_size=(32, 32), batch_size=8, weights="random_mask", augment=["flip"], seed=5)
+    again = kz.data.pipeline(
+        source, image_size=(32, 32), batch_size=8, pixel_weights="random_mask", augment=["flip"], seed=5
+    )
     np.testing.assert_array_equal(next(iter(again))[2], first)
 
 
 def test_outputs_with_names_have_weights_with_names(source):
     data = kz.data.pipeline(
-        source, image_size=(32, 32), batch_size=4, weights=Boundary(w0=2.0), outputs=("mask", "label")
+        source, image_size=(32, 32), batch_size=4, pixel_weights=Boundary(w0=2.0), outputs=("mask", "label")
     )
     _, target, weights = next(iter(data))
     assert set(weights) == set(target) == {"mask", "label"}
@@ -133,7 +137,7 @@ def test_fit_reaches_the_loss_with_the_weights(source):
     model = keras.Model(inputs, keras.layers.Conv2D(1, 1, kernel_initializer="zeros")(inputs))
     loss = kz.losses.BoundaryWeighted() + 0.1 * kz.losses.ForegroundDice(weighted=False)
     model.compile(keras.optimizers.SGD(0.0), loss=loss, metrics=[kz.metrics.IoU(1)])
-    data = kz.data.pipeline(source, image_size=(32, 32), batch_size=8, weights=Boundary(w0=100.0))
+    data = kz.data.pipeline(source, image_size=(32, 32), batch_size=8, pixel_weights=Boundary(w0=100.0))
     _, masks, weights = next(iter(data))
     logits = np.zeros((8, 32, 32, 1), "float32")
     expected = float(loss(np.asarray(masks), logits, sample_weight=np.asarray(weights)))
@@ -145,7 +149,17 @@ def test_fit_reaches_the_loss_with_the_weights(source):
 
 
 def test_weights_that_make_no_sense(source):
-    with pytest.raises(ValueError, match='`weights` are of pixels, and outputs="label" has none'):
-        batches(source, weights="boundary", outputs="label")
+    with pytest.raises(ValueError, match='`pixel_weights` are of pixels, and outputs="label" has none'):
+        batches(source, pixel_weights="boundary", outputs="label")
     with pytest.raises(TypeError, match=r"or a part, such as kz.data.pixel_weights.Boundary\(\)"):
-        batches(source, weights=Boundary)
+        batches(source, pixel_weights=Boundary)
+
+
+def test_the_former_name_is_accepted_with_a_warning(source):
+    with pytest.warns(DeprecationWarning, match="`weights` of kz.data.pipeline is called `pixel_weights` now") as noted:
+        former = batches(source, weights="boundary")
+    assert noted[0].filename == __file__, "the warning must point to the caller"
+    for old, new in zip(former, batches(source, pixel_weights="boundary"), strict=True):
+        np.testing.assert_array_equal(old[2], new[2])
+    with pytest.warns(DeprecationWarning, match="Type kz.data.pixel_weights"):
+        assert kz.data.weights is kz.data.pixel_weights

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support.data_fixtures import labeled
 
 from kerazoo.data import sampling
-from kerazoo.data.batches.sampling import Draw, Order
+from kerazoo.data.batches.sampling import EpochSampler, Order
 
 mixes = st.tuples(st.integers(1, 30), st.integers(1, 30)).map(lambda t: np.repeat([True, False], t))
 
@@ -137,15 +137,15 @@ def test_natural_shows_every_sample_once():
 
 def test_draw_advances_until_it_is_pinned():
     natural = Order(size=9)
-    draw = Draw(natural)
+    draw = EpochSampler(natural)
     assert [draw()[0].tolist() for _ in range(2)] == [natural(0).tolist(), natural(1).tolist()]
     draw.pinned = 7
     assert [draw()[0].tolist() for _ in range(2)] == [natural(7).tolist()] * 2
-    assert [part.tolist() for part in Draw(natural, skip=4)()] == [
+    assert [part.tolist() for part in EpochSampler(natural, skip=4)()] == [
         natural(0)[4:].tolist(),
         natural.seeds(0)[4:].tolist(),
     ]
-    assert len(Draw(natural, skip=4)) == 5
+    assert len(EpochSampler(natural, skip=4)) == 5
 
 
 def test_audit_in_words():

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from support.data_fixtures import figure
 
 from kerazoo.data.formats.rle import decode_runs, encode_runs
-from kerazoo.data.formats.rle_table import read_table
+from kerazoo.data.sources._rle_table import read_table
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9))
 

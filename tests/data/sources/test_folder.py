@@ -376,8 +376,8 @@ def test_other_files_that_would_be_misread(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"class_from": "name"}, r"`class_from` must be one of \('pixel', 'directory'\), received 'name'"),
-        ({"missing_mask": "skip"}, r"`missing_mask` must be one of \('error', 'empty'\), received 'skip'"),
+        ({"class_from": "name"}, r"folder's `class_from` must be one of \('pixel', 'directory'\), received 'name'"),
+        ({"missing_mask": "skip"}, r"folder's `missing_mask` must be one of \('error', 'empty'\), received 'skip'"),
         ({"num_classes": 0}, "`num_classes` must be 1, or 2 or more with the background, received 0"),
         ({"num_classes": 2, "classes": ["a", "b"]}, "num_classes=2 has 1 foreground classes, and `classes` names 2"),
         ({"classes": ["a", "a"]}, "must name each foreground class once"),

@@ -13,8 +13,10 @@ from support.source_tree import REPOSITORY
 
 import kerazoo as kz
 from kerazoo.data.faults import MissingError
-from kerazoo.data.formats import dicom, names, rle_table
+from kerazoo.data.formats import dicom
 from kerazoo.data.formats.rle import encode_runs
+from kerazoo.data.sources import _names as names
+from kerazoo.data.sources import _rle_table as rle_table
 from kerazoo.data.sources.siim import siim
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from kerazoo.data.faults import DataError, FaultyError
-from kerazoo.data.formats.names import Names, find, pack
 from kerazoo.data.formats.rle import EMPTY, decode_runs
+from kerazoo.data.sources._names import Names, find, pack
 
 COLUMNS = ("ImageId", "EncodedPixels")
 _LISTED = 5  # faults that an error names
@@ -62,7 +62,7 @@ class RleTable:
         return stat.st_size, stat.st_mtime_ns
 
     def find(self, ids: np.ndarray) -> np.ndarray:
-        """Place of each id, -1 where there is none; see `names.find`."""
+        """Place of each id in the table, -1 where there is none."""
         return find(self.ids, ids)
 
 

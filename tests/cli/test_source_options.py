@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 import kerazoo as kz
 from kerazoo.cli import app
+from kerazoo.cli.source_options import source_from_arguments
 from kerazoo.data.formats import intensity
-from kerazoo.data.sources._arguments import source_from_arguments
 from kerazoo.training import run
 
 
@@ -45,7 +45,7 @@ def test_options_become_arguments(tiles):
     ("name", "arguments", "message"),
     [
         ("foldr", [], "Unknown source 'foldr'. Did you mean 'folder'"),
-        ("folder", ["--mask-sufix", ".png"], "has no option --mask-sufix. Did you mean --mask-suffix"),
+        ("folder", ["--mask-sufix", ".png"], "has no option --mask-sufix. Did you mean '--mask-suffix'"),
         ("folder", [], "The source 'folder' needs --root"),
         ("folder", ["tiles"], "'tiles' belongs to no option of the source 'folder'. Type --OPTION VALUE"),
         ("folder", ["--root", "a", "--mask-values", "{0: 0"], "--mask-values has the value '{0: 0', which is no YAML"),

@@ -1,6 +1,5 @@
 """Open a source as the command line names it: `siim --images DIRECTORY --csv FILE`."""
 
-import difflib
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,20 +8,21 @@ from typing import Any, get_args, get_origin
 
 import yaml
 
+from kerazoo.arguments import did_you_mean
 from kerazoo.data.source import Source
 from kerazoo.data.sources import SOURCES
 
 
 def source_from_arguments(name: str, arguments: Sequence[str], **usual: Any) -> Source:
-    """Call the source `name` with what follows it on a command line, see `source_options`.
+    """Make the source `name` with what follows it on a command line.
 
     Args:
-        name: As there.
-        arguments: As there.
-        **usual: What options are that are not typed, in place of their defaults, of sources that have them.
+        name: A name of `kerazoo.data.sources.list()`.
+        arguments: The words after it.
+        **usual: Other defaults for options that are not typed, of sources that have them.
 
     Raises:
-        ValueError: what `source_options` raises. Besides, what the source raises.
+        ValueError: the words are no options of the source, or what the source itself raises.
     """
     function, options = source_options(name, arguments)
     parameters = inspect.signature(function).parameters
@@ -52,8 +52,7 @@ def source_options(name: str, arguments: Sequence[str]) -> tuple[Callable[..., S
         key = "root" if key == "images" and "images" not in parameters and "root" in parameters else key
         if key not in parameters:
             known = [f"--{parameter.replace('_', '-')}" for parameter in parameters]
-            near = difflib.get_close_matches(f"--{option}", known, n=3, cutoff=0.5)
-            meant = f" Did you mean {' or '.join(near)}?" if near else ""
+            meant = did_you_mean(f"--{option}", known)
             raise ValueError(f"The source {name!r} has no option --{option}.{meant} It takes {', '.join(known)}.")
         value = _value(option, word, parameters[key].annotation)
         options[key] = value if key not in options else [*_listed(options[key]), value]

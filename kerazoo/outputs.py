@@ -1,0 +1,75 @@
+"""What a segmenter gives: mask logits, alone or as `"mask"` in a mapping, there perhaps with `"label"` logits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerazoo.types import Tensor
+
+
+def mask_logits(outputs: Any) -> Tensor:
+    """The logits `(B, H, W, num_classes)` among the outputs of a segmenter: a tensor, or a mapping with `"mask"`."""
+    return outputs["mask"] if isinstance(outputs, Mapping) else outputs
+
+
+def label_probabilities(outputs: Any) -> Tensor | None:
+    """Probabilities `(B, C)` float32 of the label head among the outputs of a segmenter; None without that head."""
+    if not isinstance(outputs, Mapping) or "label" not in outputs:
+        return None
+    return ops.sigmoid(ops.cast(outputs["label"], "float32"))
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Probability of each class in each pixel.
+
+    Args:
+        logits: `(B, H, W, C)` floating point; one channel is a sigmoid logit, more are softmax logits.
+
+    Returns: `(B, H, W, C)` float32 in [0, 1]; with one channel that of the foreground.
+    """
+    logits = ops.cast(logits, "float32")
+    return ops.sigmoid(logits) if logits.shape[-1] == 1 else ops.softmax(logits, axis=-1)
+
+
+def mask_output(model: Any) -> Tensor:
+    """The symbolic mask logits `(B, H, W, P)` of a model.
+
+    Raises:
+        ValueError: there are none.
+    """
+    mask = named_output(model, "mask", rank=4)
+    if mask is None:
+        output = getattr(model, "output", None) if isinstance(model, keras.Model) else None
+        raise ValueError(
+            "`model` must be a segmenter: a functional Keras model that gives logits (B, H, W, num_classes), or a "
+            f"mapping with them as 'mask'; received {model!r} with output {output!r}."
+        )
+    return mask
+
+
+def label_output(model: Any) -> Tensor | None:
+    """The symbolic label logits `(B, P)` of a classifier of images, or of a label head; None if there are none."""
+    return named_output(model, "label", rank=2)
+
+
+def named_output(model: Any, name: str, *, rank: int) -> Tensor | None:
+    """The symbolic output of that name, or the only output of a model; None if there is none of so many axes."""
+    outputs = getattr(model, "output", None) if isinstance(model, keras.Model) else None
+    output = outputs.get(name) if isinstance(outputs, Mapping) else outputs
+    return output if len(getattr(output, "shape", ())) == rank else None
+
+
+def image_input(model: Any, *, name: str = "model") -> Tensor:
+    """The symbolic images `(B, H, W, C)` that a model takes.
+
+    Raises:
+        ValueError: `model`, which the caller calls `name`, is no functional model with one input.
+    """
+    inputs = getattr(model, "inputs", None) if isinstance(model, keras.Model) else None
+    if len(inputs or ()) != 1:
+        raise ValueError(
+            f"`{name}` must be a functional Keras model with one input, a batch of images; received {model!r}."
+        )
+    return inputs[0]
