@@ -83,7 +83,13 @@ class Phase(Section):
         return rates
 
     def completed(self, learning_rate: float, schedule: Schedule) -> "Phase":
-        """The phase with these in place of what it leaves to the optimizer.
+        """The phase with the optimizer's settings in place of what it leaves to them.
+
+        Args:
+            learning_rate: Of the optimizer.
+            schedule: Of the optimizer.
+
+        Returns: The phase; it is unchanged where it has its own.
 
         Raises:
             ValueError: The schedule ends above the learning rate.
