@@ -269,7 +269,7 @@ def _wants(decoder: str) -> tuple[str, str]:
     strides = [min(stride, part.output_stride) for stride in (2, 4, 8, 16, 32)]
     features = tuple(Level(stride, keras.KerasTensor((None, None, None, 8))) for stride in strides)
     switches = {stride: keras.KerasTensor((None, None, None, 8), "int32") for stride in strides[1:]}
-    model = SubModel.wire("decoder", part, features, switches if hasattr(part, "switches") else None)
+    model = SubModel.wire("decoder", part, features, switches if part.switches else None)
     read = [stride for stride, reads in zip(strides, model.reads(), strict=False) if reads]
     return str(part.output_stride), ", ".join(map(str, read))
 

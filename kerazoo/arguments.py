@@ -23,6 +23,11 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
+def as_pair(value: Any) -> tuple[Any, ...]:
+    """A whole number twice, for height and width; the items of anything else."""
+    return (value, value) if is_whole(value) else tuple(value)
+
+
 def check_choice(owner: str, name: str, value: Any, choices: Sequence[Any]) -> None:
     """`value` is one of `choices`."""
     if value not in choices:

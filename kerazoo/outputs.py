@@ -67,7 +67,7 @@ def image_input(model: Any, *, name: str = "model") -> Tensor:
     Raises:
         ValueError: `model`, which the caller calls `name`, is no functional model with one input.
     """
-    inputs = getattr(model, "inputs", None) if isinstance(model, keras.Model) else None
+    inputs: Any = getattr(model, "inputs", None) if isinstance(model, keras.Model) else None
     if len(inputs or ()) != 1:
         raise ValueError(
             f"`{name}` must be a functional Keras model with one input, a batch of images; received {model!r}."

@@ -108,7 +108,7 @@ class Encoder(Protocol):
 
     def load_pretrained(self, model: Model, path: Path) -> None:
         """Fill the model of this encoder from a file that ends in one of `weight_suffixes`, strictly."""
-        raise NotImplementedError
+        raise ValueError(f"{self} reads no pretrained weights; received {path.name}.")
 
 
 @runtime_checkable

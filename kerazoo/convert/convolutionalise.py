@@ -12,19 +12,10 @@ from keras import layers
 from kerazoo.encoders.graph import IMAGE, Node, fresh, trace, wire
 from kerazoo.types import Tensor
 
-POOLS = {
-    layers.GlobalAveragePooling2D: layers.AveragePooling2D,
-    layers.GlobalMaxPooling2D: layers.MaxPooling2D,
-}
+POOLS = {layers.GlobalAveragePooling2D: layers.AveragePooling2D, layers.GlobalMaxPooling2D: layers.MaxPooling2D}
 """What averages over the whole image, and what does over a window of the size it had in training."""
 
-POINTWISE = (
-    layers.Activation,
-    layers.Dropout,
-    layers.ELU,
-    layers.LeakyReLU,
-    layers.ReLU,
-)
+POINTWISE = (layers.Activation, layers.Dropout, layers.ELU, layers.LeakyReLU, layers.ReLU)
 """Layers that treat every value alike, wherever it is."""
 
 PER_CHANNEL = (layers.BatchNormalization, layers.LayerNormalization, layers.Softmax)

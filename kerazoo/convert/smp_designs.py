@@ -205,10 +205,7 @@ def pan(
 ) -> Design:
     """smp.PAN."""
     decoder = decoders.PyramidAttention(
-        width=decoder_channels,
-        interpolation=_interpolation(decoder_interpolation),
-        align_corners=True,
-        use_bias=True,
+        width=decoder_channels, interpolation=_interpolation(decoder_interpolation), align_corners=True, use_bias=True
     )
     return Design(
         decoder=decoder,
@@ -267,19 +264,12 @@ def deeplab_v3_plus(
         align_corners=True,
     )
     return Design(
-        decoder=decoder,
-        head=_Head(upsampling=upsampling),
-        depth=encoder_depth,
-        output_stride=encoder_output_stride,
+        decoder=decoder, head=_Head(upsampling=upsampling), depth=encoder_depth, output_stride=encoder_output_stride
     )
 
 
 def upernet(
-    *,
-    encoder_depth: int = 5,
-    decoder_channels: int = 256,
-    decoder_use_norm: Any = "batchnorm",
-    upsampling: int = 4,
+    *, encoder_depth: int = 5, decoder_channels: int = 256, decoder_use_norm: Any = "batchnorm", upsampling: int = 4
 ) -> Design:
     """smp.UPerNet."""
     decoder = decoders.UPerNet(width=decoder_channels, layer_norm=True, norm=_norm(decoder_use_norm))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +87,8 @@ def map_classes(reader: Reader, mapping: Mapping[int | str, str], num_classes: i
     old = reader.class_names if reader.num_classes > 1 else (BACKGROUND, *reader.class_names)
     goal = {name: name for name in old[1:]}
     for key, value in mapping.items():
-        name = old[key] if is_whole(key) and 0 < key < len(old) else key
+        position: Any = key
+        name = old[position] if is_whole(position) and 0 < position < len(old) else key
         if name not in goal:
             raise ValueError(
                 f"`mapping` names the class {key!r}, which is no foreground class of the source."

@@ -202,12 +202,7 @@ class Source:
         return Source(map_classes(self._reader, mapping, num_classes), indices=self._indices)
 
     def split(
-        self,
-        *,
-        by: str | None = None,
-        fractions: Sequence[float] = (0.8, 0.2),
-        seed: int = 0,
-        stratify: bool = True,
+        self, *, by: str | None = None, fractions: Sequence[float] = (0.8, 0.2), seed: int = 0, stratify: bool = True
     ) -> tuple["Source", ...]:
         """Divide at random into as many sources as there are fractions; the same arguments give the same split.
 

@@ -69,12 +69,7 @@ class LinkNet(Decoder):
             x = conv(x, width, 3, use_bias=True, name=f"{name}_conv")
         else:
             x = layers.Conv2DTranspose(
-                width,
-                2 * factor,
-                strides=factor,
-                padding="same",
-                kernel_initializer="he_normal",
-                name=f"{name}_conv",
+                width, 2 * factor, strides=factor, padding="same", kernel_initializer="he_normal", name=f"{name}_conv"
             )(x)
         if self.norm is not None:
             x = norm(x, kind=self.norm, name=f"{name}_bn" if self.norm == "batch" else f"{name}_norm")

@@ -19,13 +19,7 @@ class _CallableModule(ModuleType):
     """A module that can be called as its function of the same name."""
 
     def __call__(
-        self,
-        model: keras.Model,
-        dataset: Any,
-        *,
-        batches: int = 8,
-        batch_size: int | None = None,
-        verbose: bool = True,
+        self, model: keras.Model, dataset: Any, *, batches: int = 8, batch_size: int | None = None, verbose: bool = True
     ) -> Report:
         return doctor(model, dataset, batches=batches, batch_size=batch_size, verbose=verbose)
 

@@ -202,7 +202,7 @@ def _with_same_padding(layer: keras.Layer) -> keras.Layer:
 
 
 VARIANTS = {
-    part.arch: part
+    str(part.arch): part
     for part in (
         Application(arch="vgg16", function="VGG16", preprocessing=CAFFE),
         Application(arch="vgg19", function="VGG19", preprocessing=CAFFE),

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_choice, check_odd, check_whole
-from kerazoo.encoders.preprocessing import normalize
 from kerazoo.encoders.weights import StateDictEncoder
 from kerazoo.layers import PadToMultiple
 from kerazoo.layers.blocks import norm
-from kerazoo.types import TORCH, Features, Level, Tensor
+from kerazoo.types import Features, Level, Tensor
 
 ACTIVATIONS = ("gelu", "relu")
 
@@ -75,9 +74,6 @@ class ConvMixer(StateDictEncoder):
         """The one stride there is."""
         return (self.patch_size,)
 
-    def preprocess(self, image: Tensor) -> Tensor:
-        return normalize(image, TORCH)
-
     def state_dict_name(self, path: str) -> str:
         block = re.match(r"blocks_(\d+)_", path)
         return f"blocks.{block[1]}.{TORCH_NAMES[path[block.end() :]]}" if block else TORCH_NAMES[path]
@@ -115,7 +111,7 @@ class ConvMixer(StateDictEncoder):
 
 
 VARIANTS = {
-    part.arch: part
+    str(part.arch): part
     for part in (
         ConvMixer(arch="convmixer_256_20", width=256, blocks=20, pointwise_residual=True),
         ConvMixer(arch="convmixer_768_32", width=768, blocks=32, kernel_size=7, activation="relu"),

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_wholes
-from kerazoo.encoders.preprocessing import normalize
 from kerazoo.encoders.weights import StateDictEncoder
 from kerazoo.layers import SqueezeExcite
 from kerazoo.layers.blocks import conv, norm
-from kerazoo.types import TORCH, Features, Level, Tensor
+from kerazoo.types import Features, Level, Tensor
 
 
 def basic_block(
@@ -114,9 +113,6 @@ class ResNet(StateDictEncoder):
         if len(self.depths) != len(self.widths):
             raise ValueError(f"ResNet needs one depth per width, received {self.depths} and {self.widths}.")
 
-    def preprocess(self, image: Tensor) -> Tensor:
-        return normalize(image, TORCH)
-
     def state_dict_name(self, path: str) -> str:
         path = path.replace("downsample_conv", "downsample.0").replace("downsample_bn", "downsample.1")
         path = path.replace("se/squeeze", "se.fc1").replace("se/excite", "se.fc2")
@@ -168,7 +164,7 @@ class ResNet(StateDictEncoder):
 
 
 VARIANTS = {
-    part.arch: part
+    str(part.arch): part
     for part in (
         ResNet(arch="resnet18", block=basic_block, depths=(2, 2, 2, 2), expansion=1),
         ResNet(arch="resnet26", block=bottleneck, depths=(2, 2, 2, 2), expansion=4),

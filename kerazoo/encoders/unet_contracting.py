@@ -96,4 +96,4 @@ def _inner(x: Tensor, image: Tensor, margin: int, *, stride: int) -> Tensor:
     return CropLike(stride=stride, name=f"s{stride}_crop")(x, image)
 
 
-VARIANTS = {part.arch: part for part in (UNetContracting(arch="unet_contracting"),)}
+VARIANTS = {str(part.arch): part for part in (UNetContracting(arch="unet_contracting"),)}

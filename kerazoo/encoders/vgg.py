@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_wholes
-from kerazoo.encoders.preprocessing import normalize
 from kerazoo.encoders.switches import check_undilated
 from kerazoo.encoders.weights import StateDictEncoder
 from kerazoo.layers import MaxPoolWithIndices, SpreadPool
 from kerazoo.layers.blocks import conv, norm
-from kerazoo.types import TORCH, Features, Level, Tensor
+from kerazoo.types import Features, Level, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +51,6 @@ class VGG(StateDictEncoder):
     def pad_multiple(self) -> int:
         """Stride of the last pooling."""
         return 2 ** len(self.widths)
-
-    def preprocess(self, image: Tensor) -> Tensor:
-        return normalize(image, TORCH)
 
     def state_dict_name(self, path: str) -> str:
         return path.replace("_", ".")
@@ -112,7 +108,7 @@ class VGG(StateDictEncoder):
 
 
 VARIANTS = {
-    part.arch: part
+    str(part.arch): part
     for part in (
         VGG(arch="vgg11", depths=(1, 1, 2, 2, 2), batchnorm=False),
         VGG(arch="vgg11_bn", depths=(1, 1, 2, 2, 2)),

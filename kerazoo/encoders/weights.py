@@ -8,9 +8,10 @@ from typing import Any
 import keras
 
 from kerazoo.checkpoints import catalog, download, tensors
+from kerazoo.encoders.preprocessing import normalize
 from kerazoo.encoders.stem import adapt_stem
 from kerazoo.requires import require
-from kerazoo.types import Encoder
+from kerazoo.types import TORCH, Encoder, Tensor
 
 WEIGHTS_SUFFIX = ".weights.h5"
 """Ending of the files that an encoder's own `save_weights` writes."""
@@ -26,6 +27,9 @@ class StateDictEncoder(Encoder):
     """An encoder whose layers follow the names of a PyTorch implementation, and whose weights its files hold."""
 
     weight_suffixes = tensors.SUFFIXES
+
+    def preprocess(self, image: Tensor) -> Tensor:
+        return normalize(image, TORCH)
 
     def state_dict_name(self, path: str) -> str:
         """Name of the module in the state dict that a layer's weights come from.

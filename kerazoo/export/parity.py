@@ -109,11 +109,7 @@ def allowed_difference(largest_logit: float) -> float:
 
 
 def example_batches(
-    channels: int,
-    dtype: str,
-    sizes: Sequence[tuple[int, int]] = SIZES,
-    *,
-    values: tuple[float, float] | None = None,
+    channels: int, dtype: str, sizes: Sequence[tuple[int, int]] = SIZES, *, values: tuple[float, float] | None = None
 ) -> list[np.ndarray]:
     """Batches of smooth and noisy images, the same in every call.
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerazoo.arguments import is_whole
+from kerazoo.arguments import as_pair
 from kerazoo.compose import without_aux
 from kerazoo.data.source import Source
 from kerazoo.inference.decision import DecisionRule
@@ -308,11 +308,11 @@ def _tiling(
         if overlap is not None:
             raise ValueError(f"`overlap` is for tiles; received overlap={overlap} without `tile`.")
         return None
-    height, width = (tile, tile) if is_whole(tile) else tile
+    height, width = as_pair(tile)
     if fixed_size not in (None, (height, width)):
         raise ValueError(f"`tile` is {(height, width)}, but the model takes images of {fixed_size} only.")
-    overlap = min(height, width) // 4 if overlap is None else overlap
-    return Tiling(tile=(height, width), overlap=overlap, full_tiles=fixed_size is not None)
+    shared = min(height, width) // 4 if overlap is None else overlap
+    return Tiling(tile=(height, width), overlap=shared, full_tiles=fixed_size is not None)
 
 
 def _label_of_tiles(labels: list[np.ndarray]) -> np.ndarray:
@@ -330,11 +330,7 @@ def _decide(output: ModelOutput, rule: DecisionRule) -> Prediction:
     )
     mask, score = rule(small, full_size=None if output.full is output.small else full, label=label)
     return Prediction(
-        id=output.id,
-        mask=_numpy(mask)[0],
-        probability=output.full,
-        score=float(_numpy(score)[0]),
-        label=output.label,
+        id=output.id, mask=_numpy(mask)[0], probability=output.full, score=float(_numpy(score)[0]), label=output.label
     )
 
 

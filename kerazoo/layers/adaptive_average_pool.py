@@ -7,7 +7,7 @@ an averaging matrix, which every backend and export format can do.
 import keras
 from keras import ops
 
-from kerazoo.arguments import is_whole
+from kerazoo.arguments import as_pair, is_whole
 from kerazoo.types import Tensor
 
 
@@ -31,7 +31,7 @@ class AdaptiveAveragePool(keras.layers.Layer):
 
     def __init__(self, size: int | tuple[int, int], **kwargs):
         super().__init__(**kwargs)
-        pair = (size, size) if is_whole(size) else tuple(size)
+        pair = as_pair(size)
         if len(pair) != 2 or not all(is_whole(n) and n >= 1 for n in pair):
             raise ValueError(f"`size` must be a whole number of at least 1, or a pair of them, received {size!r}.")
         self.size = tuple(int(n) for n in pair)

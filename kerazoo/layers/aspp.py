@@ -77,10 +77,5 @@ class ASPP(keras.layers.Layer):
         return (*inputs_shape[:3], self.filters)
 
     def get_config(self):
-        own = {
-            "filters": self.filters,
-            "rates": self.rates,
-            "separable": self.separable,
-            "dropout": self.dropout,
-        }
+        own = {"filters": self.filters, "rates": self.rates, "separable": self.separable, "dropout": self.dropout}
         return {**super().get_config(), **own}

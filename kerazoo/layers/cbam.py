@@ -45,13 +45,7 @@ class CBAM(keras.layers.Layer):
         self.squeeze = keras.layers.Dense(hidden, activation="relu", use_bias=False, dtype=policy, name="squeeze")
         self.excite = keras.layers.Dense(channels, use_bias=False, dtype=policy, name="excite")
         self.spatial = keras.layers.Conv2D(
-            1,
-            self.kernel_size,
-            padding="same",
-            activation="sigmoid",
-            use_bias=False,
-            dtype=policy,
-            name="spatial",
+            1, self.kernel_size, padding="same", activation="sigmoid", use_bias=False, dtype=policy, name="spatial"
         )
         self.squeeze.build((None, channels))
         self.excite.build((None, hidden))

@@ -11,7 +11,7 @@ import math
 import keras
 from keras import ops
 
-from kerazoo.arguments import is_whole
+from kerazoo.arguments import as_pair
 from kerazoo.types import Tensor
 
 
@@ -58,7 +58,7 @@ class DeformableConv2D(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)  # offsets keep their precision
-        sizes = (kernel_size, kernel_size) if is_whole(kernel_size) else tuple(kernel_size)
+        sizes = as_pair(kernel_size)
         if len(sizes) != 2 or any(size < 1 or size % 2 == 0 for size in sizes):
             raise ValueError(f"`kernel_size` must be odd, as an even kernel has no center; received {kernel_size}.")
         whole = {

@@ -33,11 +33,7 @@ class FastNormalizedFusion(keras.layers.Layer):
         if not isinstance(inputs_shape[0], (list, tuple)) or len(inputs_shape) < 2:
             raise ValueError(f"Layer {self.name!r} fuses a list of two or more maps, received shapes {inputs_shape}.")
         self.edge_weights = self.add_weight(
-            name="edge_weights",
-            shape=(len(inputs_shape),),
-            initializer="ones",
-            dtype="float32",
-            autocast=False,
+            name="edge_weights", shape=(len(inputs_shape),), initializer="ones", dtype="float32", autocast=False
         )
 
     def call(self, inputs):

@@ -129,6 +129,8 @@ class OverlapLoss(Loss):
 
     per_pixel = False
 
+    default_name: str | None = None
+
     def __init__(
         self,
         *,
@@ -139,7 +141,7 @@ class OverlapLoss(Loss):
         name: str | None = None,
         **kwargs: Any,
     ):
-        super().__init__(ignore_class=ignore_class, name=name, **kwargs)
+        super().__init__(ignore_class=ignore_class, name=name or self.default_name, **kwargs)
         self.empty: Empty = check_empty(empty, type(self).__name__)
         self.smooth = check_smooth(smooth, type(self).__name__)
         self.class_weights = check_foreground_weights(class_weights, type(self).__name__)

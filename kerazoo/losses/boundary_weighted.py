@@ -47,9 +47,5 @@ class BoundaryWeighted(CrossEntropy):
         **kwargs: Any,
     ):
         super().__init__(
-            class_weights=class_weights,
-            label_smoothing=label_smoothing,
-            ignore_class=ignore_class,
-            name=name,
-            **kwargs,
+            class_weights=class_weights, label_smoothing=label_smoothing, ignore_class=ignore_class, name=name, **kwargs
         )

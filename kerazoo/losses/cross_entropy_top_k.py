@@ -52,11 +52,7 @@ class CrossEntropyTopK(CrossEntropy):
         **kwargs: Any,
     ):
         super().__init__(
-            class_weights=class_weights,
-            label_smoothing=label_smoothing,
-            ignore_class=ignore_class,
-            name=name,
-            **kwargs,
+            class_weights=class_weights, label_smoothing=label_smoothing, ignore_class=ignore_class, name=name, **kwargs
         )
         if not (is_number(fraction) and 0 < fraction <= 1):
             raise ValueError(f"CrossEntropyTopK takes `fraction` in (0, 1], received {fraction!r}.")

@@ -4,22 +4,11 @@ Differs from the paper: the classes that an image does not have, whose weight 1/
 policy.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import keras
 from keras import ops
 
 from kerazoo.labels import Labels
-from kerazoo.losses._overlap import (
-    Empty,
-    OverlapLoss,
-    Regions,
-    foreground_weights,
-    over_classes,
-    ratio_or_one,
-    regions,
-)
+from kerazoo.losses._overlap import OverlapLoss, Regions, foreground_weights, over_classes, ratio_or_one, regions
 from kerazoo.losses.cross_entropy import fit_class_weights
 from kerazoo.types import Tensor
 
@@ -48,26 +37,14 @@ class GeneralizedDice(OverlapLoss):
         smooth: Added to numerator and denominator, at least 0, in units of 1 / pixels.
         class_weights: One weight per mask id, background first, by which w_c is multiplied; None: 1 each.
         ignore_class: Id of pixels that count nowhere, or None.
-        name: Name of the loss.
+        name: Name of the loss, None for its own.
         **kwargs: `weighted`, `reduction`, `dtype` of every loss of kerazoo.
 
     Raises:
         ValueError: `empty` is not a policy, `smooth` is negative, `class_weights` or shapes do not fit.
     """
 
-    def __init__(
-        self,
-        *,
-        empty: Empty = "skip",
-        smooth: float = 0.0,
-        class_weights: Sequence[float] | None = None,
-        ignore_class: int | None = None,
-        name: str | None = "generalized_dice",
-        **kwargs: Any,
-    ):
-        super().__init__(
-            empty=empty, smooth=smooth, class_weights=class_weights, ignore_class=ignore_class, name=name, **kwargs
-        )
+    default_name = "generalized_dice"
 
     def costs(self, sizes: Regions) -> Tensor:
         """`(B, 1)` cost over all the classes of `sizes`, the background among them."""

@@ -4,12 +4,9 @@ With several classes as Sudre et al., 2017, https://arxiv.org/abs/1707.03237. Di
 squares, and an explicit policy for classes that an image does not have.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import keras
 
-from kerazoo.losses._overlap import Empty, OverlapLoss, Regions, ratio_or_one
+from kerazoo.losses._overlap import OverlapLoss, Regions, ratio_or_one
 from kerazoo.types import Tensor
 
 
@@ -46,26 +43,14 @@ class SoftDice(OverlapLoss):
         class_weights: Weights of the mean over classes, one per mask id, background first. That
             of the background has no effect, nor has any where there is one foreground class. None: 1 each.
         ignore_class: Id of pixels that count nowhere, or None.
-        name: Name of the loss.
+        name: Name of the loss, None for its own.
         **kwargs: `weighted`, `reduction`, `dtype` of every loss of kerazoo.
 
     Raises:
         ValueError: `empty` is not a policy, `smooth` is negative, `class_weights` or shapes do not fit.
     """
 
-    def __init__(
-        self,
-        *,
-        empty: Empty = "skip",
-        smooth: float = 0.0,
-        class_weights: Sequence[float] | None = None,
-        ignore_class: int | None = None,
-        name: str | None = "soft_dice",
-        **kwargs: Any,
-    ):
-        super().__init__(
-            empty=empty, smooth=smooth, class_weights=class_weights, ignore_class=ignore_class, name=name, **kwargs
-        )
+    default_name = "soft_dice"
 
     def costs(self, sizes: Regions) -> Tensor:
         """`(B, F)` 1 - Dice."""

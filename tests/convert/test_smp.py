@@ -166,7 +166,7 @@ def test_an_activation_is_left_out_with_a_word(state, config):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"_model_class": "Unetplusplus"}, r"_model_class='Unetplusplus' is no class .* Did you mean 'UnetPlusPlus'\?"),
+        ({"_model_class": "Unetplusplus"}, r"_model_class='Unetplusplus' is no class .* Did you mean 'UnetPlusPlus'"),
         ({"_model_class": "os.system"}, r"_model_class='os.system' is no class of smp"),
         ({"encoder_name": "resnext50_32x4d"}, r"encoder_name='resnext50_32x4d' .* there are resnet18, .*tu-seresnet50"),
         ({"encoder_name": "seresnet50"}, r"encoder_name='seresnet50' is no encoder"),

@@ -38,7 +38,7 @@ def test_nothing_is_downloaded():
         for path, tree in source_tree.modules(source_tree.PACKAGE / "data")
         for _, name in source_tree.imports(tree)
     }
-    assert {(path, name) for path, name in found if name in NETWORK} == {("batches/pipeline.py", "socket")}
+    assert {(path, name) for path, name in found if name in NETWORK} == {("batches/service.py", "socket")}
 
 
 def test_sources_can_be_sent_to_other_processes(tmp_path):

@@ -143,7 +143,7 @@ def test_fcn_upsamples_bilinearly_before_it_is_trained():
         ),
         (lambda: bare(UNetOriginal(widths=(4, 4)), WIDTHS), r"have 4 skips, received widths=\(4, 4\)"),
         (lambda: bare(UNetOriginal(), (4,), strides=(2,)), r"at least two levels, received strides \[2\]"),
-        (lambda: bare(UNetOriginal(), (4, 5), strides=(4, 7)), r"grow by whole factors, received strides \[4, 7\]"),
+        (lambda: bare(UNetOriginal(), (4, 5), strides=(4, 7)), r"have whole factors, received strides \[4, 7\]"),
         (lambda: UNetContracting(padding="full"), "UNetContracting's `padding` must be one of"),
         (lambda: kz.encoders.create("unet_contracting", output_stride=8), "`output_stride` is at least 16, received 8"),
         (lambda: kz.encoders.create("unet_contracting", depth=6), "1 to 5 levels, received depth=6"),

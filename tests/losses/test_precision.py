@@ -6,14 +6,14 @@ import json
 import keras
 import numpy as np
 import pytest
-from conftest import GOLDEN
 from keras import ops
 from support.backend import value_and_gradient
 from support.loss_cases import CASES, batch, build, value
+from support.source_tree import REPOSITORY
 
 import kerazoo as kz
 
-RECORD = GOLDEN / "losses.json"
+RECORD = REPOSITORY / "tests" / "golden" / "losses.json"
 
 
 def test_every_loss_is_among_the_cases():

@@ -5,10 +5,10 @@ import json
 import keras
 import numpy as np
 import pytest
-from conftest import GOLDEN
 from keras import ops
 from reference import angular_grad
 from reference import radam as reference
+from support.source_tree import REPOSITORY
 
 from kerazoo.optimizers import AngularGrad, RAdam
 
@@ -31,7 +31,7 @@ def descend(optimizer, start, curvature, steps):
 
 @pytest.mark.parametrize("name", ["radam", "radam_decoupled"])
 def test_trajectory_is_that_of_torch(name):
-    golden = np.load(GOLDEN / f"{name}.npz")
+    golden = np.load(REPOSITORY / "tests" / "golden" / f"{name}.npz")
     rate, decay = float(golden["learning_rate"]), float(golden["weight_decay"])
     optimizer = RAdam(rate, weight_decay=decay, decoupled=name == "radam_decoupled")
     received = descend(optimizer, golden["w0"], golden["A"], len(golden["trajectory"]))

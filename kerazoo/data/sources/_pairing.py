@@ -53,12 +53,7 @@ def list_files(root: Path, recursive: bool = True) -> list[str]:
 
 
 def pair(
-    root: Path,
-    masks: Path | None,
-    *,
-    image_suffix: str | Sequence[str] | None,
-    mask_suffix: str,
-    recursive: bool,
+    root: Path, masks: Path | None, *, image_suffix: str | Sequence[str] | None, mask_suffix: str, recursive: bool
 ) -> Pairs:
     """Pair every image under `root` with the file of the same stem plus `mask_suffix`, in whatever case.
 
