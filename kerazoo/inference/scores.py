@@ -131,14 +131,15 @@ def intervals(
 
     Resamplings in which a metric is not defined (no empty image was drawn) are left out for it.
     """
-    draws = resampled_sums(_table(counts), resamplings=resamplings, seed=seed)
-    return {name: interval(values, confidence) for name, values in _from_sums(draws, class_names).items()}
+    draws = resampled_metrics(counts, class_names, resamplings=resamplings, seed=seed)
+    return {name: interval(values, confidence) for name, values in draws.items()}
 
 
-def metrics_of_samples(counts: Counts, class_names: Sequence[str], indices: np.ndarray) -> dict[str, np.ndarray]:
-    """`metrics` of samples of the images: indices `(m, n)` of the images of m samples, values `(m,)`."""
-    table = _table(counts)
-    return _from_sums(np.stack([table[sample].sum(axis=0) for sample in indices]), class_names)
+def resampled_metrics(
+    counts: Counts, class_names: Sequence[str], *, resamplings: int, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """`metrics`, each `(resamplings,)`, of images drawn with replacement; of as many images a seed draws the same."""
+    return _from_sums(resampled_sums(_table(counts), resamplings=resamplings, seed=seed), class_names)
 
 
 def resampled_sums(table: np.ndarray, *, resamplings: int, seed: int = 0) -> np.ndarray:

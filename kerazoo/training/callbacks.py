@@ -17,7 +17,7 @@ import numpy as np
 from kerazoo.training.rates import current_rates
 from kerazoo.types import AUX_PREFIX
 
-STATE = "kerazoo_training.json"
+STATE, TRAINED = "kerazoo_training.json", "kerazoo_trained.npz"
 _OF_ONE_OUTPUT = re.compile(rf"(val_)?(mask|{AUX_PREFIX}\w+)_loss$")  # parts of a loss that is the sum over outputs
 
 
@@ -26,13 +26,14 @@ class Recorder(keras.callbacks.Callback):
 
     `checkpoints/last.keras` holds model, optimizer and the rows of metrics.csv so far in one file, so that a run that
     is killed at any point continues from a state that agrees with itself. `checkpoints/best.keras` is a copy of the
-    last at the epoch in which `monitor` was best. With weight averaging the model has the averaged weights in both, and
-    the optimizer keeps the others, see `AverageWeights`.
+    last at the epoch in which `monitor` was best. With weight averaging the model has the averages in both, and the
+    weights that are trained lie beside it, see `read_trained`.
 
     Args:
         run_directory: Where the files go.
         monitor: Name in the logs that decides which epoch is best.
         mode: "max" or "min".
+        averages: What puts the averages in, or None without weight averaging.
         rows: Rows of earlier epochs when a run continues.
         seconds: Seconds that those took.
         starts: The first epoch of each phase so far; of the first alone if not given.
@@ -49,13 +50,14 @@ class Recorder(keras.callbacks.Callback):
         *,
         monitor: str,
         mode: str,
+        averages: "AverageWeights | None" = None,
         rows: Sequence[dict[str, float]] = (),
         seconds: float = 0.0,
         starts: Sequence[int] = (0,),
     ):
         super().__init__()
         self.run_directory = run_directory
-        self.monitor, self.mode = monitor, mode
+        self.monitor, self.mode, self.averages = monitor, mode, averages
         self.rows, self.seconds, self.starts = list(rows), seconds, list(starts)
         self.clock = 0.0
 
@@ -84,6 +86,9 @@ class Recorder(keras.callbacks.Callback):
         state = {"rows": self.rows, "seconds": self.seconds, "starts": self.starts}
         with zipfile.ZipFile(partial, "a") as archive:
             archive.writestr(STATE, json.dumps(state))
+            if self.averages is not None and self.averages.trained is not None:
+                with archive.open(TRAINED, "w") as file:
+                    np.savez(file, *self.averages.trained)
         if improved:
             copy = folder / "partial_best.keras"
             shutil.copyfile(partial, copy)
@@ -113,6 +118,18 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
         raise ValueError(
             f"{checkpoint} is damaged, or not a checkpoint of a training run. Delete it to start the run anew."
         ) from error
+
+
+def read_trained(checkpoint: Path) -> list[np.ndarray] | None:
+    """The weights that were trained, of a checkpoint whose model has their averages; None without weight averaging.
+
+    They are in the order of the `trainable_variables` that the model had, see `put_in`.
+    """
+    with zipfile.ZipFile(checkpoint) as archive:
+        if TRAINED not in archive.namelist():
+            return None
+        with archive.open(TRAINED) as file, np.load(file) as arrays:
+            return [arrays[f"arr_{index}"] for index in range(len(arrays))]
 
 
 def best_epoch(rows: list[dict[str, float]], monitor: str, mode: str, min_delta: float = 0.0) -> int:
@@ -156,35 +173,35 @@ class StopEarly(keras.callbacks.Callback):
 class AverageWeights(keras.callbacks.Callback):
     """Validates and saves with the averaged weights of Keras's optimizers (`use_ema`), and trains on with the others.
 
-    From the validation of an epoch to its end model and optimizer have exchanged them, so that a checkpoint written
-    meanwhile holds both. Unlike Keras's `SwapEMAWeights` nothing is added and taken away again, which would round. It
-    must come after the callbacks that save.
+    From the validation of an epoch to its end the model has the averages. Unlike with Keras's `SwapEMAWeights` the
+    optimizer keeps its own, and nothing is added and taken away again, which would round. It must come after the
+    callbacks that save.
+
+    Attributes:
+        trained: While the model has the averages, the weights that are trained; else None.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.exchanged = False
+        self.trained: list[np.ndarray] | None = None
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """Put the averaged weights in, if `fit` is what validates."""
-        if not self.exchanged:
-            self.exchange()
+        """Put the averages in."""
+        weights = self.model.trainable_variables
+        self.trained = [np.array(keras.ops.convert_to_numpy(weight)) for weight in weights]
+        self.model.optimizer.finalize_variable_values(weights)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Put the weights that are trained back in."""
-        if self.exchanged:
-            self.exchange()
+        if self.trained is not None:
+            put_in(self.model, self.trained)
+            self.trained = None
 
-    def exchange(self) -> None:
-        """Exchange the weights of the model and those that its optimizer keeps."""
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)  # of a LossScaleOptimizer
-        for one in getattr(optimizer, "optimizers", [optimizer]):
-            if one.use_ema and one.built:
-                for weight, average in zip(one._trainable_variables, one._model_variables_moving_average, strict=True):
-                    before = keras.ops.convert_to_numpy(weight)
-                    weight.assign(average)
-                    average.assign(before)
-        self.exchanged = not self.exchanged
+
+def put_in(model: keras.Model, trained: Sequence[np.ndarray]) -> None:
+    """Give a model the weights that were trained in place of their averages."""
+    for weight, value in zip(model.trainable_variables, trained, strict=True):
+        weight.assign(value)
 
 
 class StopOnNaN(keras.callbacks.Callback):

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kerazoo.inference.scores import Counts, interval, metrics_of_samples
+from kerazoo.inference.scores import Counts, interval, resampled_metrics
+from kerazoo.training.evaluate import LESS_IS_BETTER, foreground_names
 from kerazoo.training.experiments import Difference, Spread, difference
 from kerazoo.training.run import read_counts, read_run
 
-LESS_IS_BETTER = ("empty_false_positive_pixels", "hausdorff_95")
 Values = Mapping[str, Mapping[int, float]]
 """Of one metric: by arm and seed."""
 
@@ -93,41 +93,20 @@ def _over_images(
     metric: str, theirs: list[Path], mine: list[Path], *, resamplings: int, confidence: float
 ) -> tuple[float, float] | None:
     """Paired bootstrap of the images: the difference of the metric's means over the seeds of two arms."""
-    from scipy import stats
-
     places = [*theirs, *mine]
     if not all((place / "counts.npz").is_file() for place in places):
         return None
     found = [read_counts(place) for place in places]
-    names = _foreground_names(places[0])
-    counts = [_by_id(ids, of_run) for ids, of_run in found]
-    same = all(sorted(ids) == sorted(found[0][0]) for ids, _ in found)
-    if not same or metric not in metrics_of_samples(counts[0], names, np.zeros((1, 1), int)):
+    if any(sorted(ids) != sorted(found[0][0]) for ids, _ in found):
         return None
-
-    def mean_difference(images: np.ndarray, axis: int = -1) -> np.ndarray:
-        samples = np.atleast_2d(images)
-        of_each = np.stack([metrics_of_samples(of_run, names, samples)[metric] for of_run in counts])
-        found = of_each[len(theirs) :].mean(axis=0) - of_each[: len(theirs)].mean(axis=0)
-        return found.reshape(images.shape[:-1])
-
-    result = stats.bootstrap(
-        (np.arange(len(found[0][0])),),
-        mean_difference,
-        n_resamples=resamplings,
-        batch=200,
-        vectorized=True,
-        confidence_level=confidence,
-        method="percentile",
-        random_state=np.random.default_rng(0),
-    )
-    low, high = interval(result.bootstrap_distribution, confidence)  # of the resamplings in which it is defined
+    _, facts = read_run(places[0])
+    names = foreground_names(facts["class_names"], facts["num_classes"])
+    draws = [resampled_metrics(_by_id(ids, counts), names, resamplings=resamplings) for ids, counts in found]
+    if metric not in draws[0]:
+        return None
+    of_each = np.stack([draw[metric] for draw in draws])
+    low, high = interval(of_each[len(theirs) :].mean(axis=0) - of_each[: len(theirs)].mean(axis=0), confidence)
     return None if math.isnan(low) else (low, high)
-
-
-def _foreground_names(run: Path) -> tuple[str, ...]:
-    _, facts = read_run(run)
-    return tuple(facts["class_names"]) if facts["num_classes"] == 1 else tuple(facts["class_names"][1:])
 
 
 def _by_id(ids: list[str], counts: Counts) -> Counts:

@@ -18,7 +18,7 @@ from kerazoo.training.run import SPLITS, load_model, open_source, read_run, read
 if TYPE_CHECKING:
     from kerazoo.data.source import Source
 
-_LESS_IS_BETTER = ("empty_false_positive_pixels", "hausdorff_95")
+LESS_IS_BETTER = ("empty_false_positive_pixels", "hausdorff_95")
 
 
 def evaluate(
@@ -210,7 +210,7 @@ def _summary(recipe: Recipe, counts: scores.Counts, edges: np.ndarray | None, na
     better = {}
     for name in measured:
         defined = [values[name] for values in predictors.values() if not np.isnan(values[name])]
-        better[name] = (min(defined) if name in _LESS_IS_BETTER else max(defined)) if defined else float("nan")
+        better[name] = (min(defined) if name in LESS_IS_BETTER else max(defined)) if defined else float("nan")
     return {
         "metrics": measured,
         "trivial": better,

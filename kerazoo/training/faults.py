@@ -1,7 +1,7 @@
 """What is wrong with a recipe or a study, in words that name the field."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import pydantic
 from pydantic import BaseModel
@@ -46,6 +46,6 @@ def _fields(section: Any, location: tuple[int | str, ...]) -> list[str]:
         if isinstance(step, int):  # of a list, whose sections are those of its annotation
             continue
         annotation = section.model_fields[step].annotation
-        options = [annotation, *getattr(annotation, "__args__", ())]
+        options = [annotation, *get_args(annotation)]
         section = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
     return list(section.model_fields)

@@ -1,15 +1,17 @@
 """Fit a model in phases from Python: feature extraction, then fine-tuning."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 import keras
+import numpy as np
 
+from kerazoo.data.batches.epochs import epochs_of
+from kerazoo.outputs import mask_output
 from kerazoo.training.callbacks import AverageWeights
 from kerazoo.training.faults import validated
 from kerazoo.training.phases import Phase, Schedule, set_up
-from kerazoo.training.rates import groups, make_optimizer
+from kerazoo.training.rates import by_group, groups, make_optimizer
 
 
 def fit_phases(
@@ -35,9 +37,9 @@ def fit_phases(
         data: `(train, validation)`, two datasets of images and masks such as `kerazoo.data.pipeline` gives; or train
             alone.
         phases: `Phase`s, or mappings of their fields: `dict(epochs=5, freeze="encoder", learning_rate=1e-3)`.
-        optimizer: Its kind and settings are those of every phase; its learning rate, if it is a number, is that of
-            phases without one. None is the model's where it is compiled, else `kerazoo.optimizers.RAdam()`. With
-            `use_ema` the averaged weights are validated, and each phase begins and ends with them.
+        optimizer: Its kind and settings are those of every phase; its learning rate is that of phases without one. None
+            is the model's where it is compiled, else `kerazoo.optimizers.RAdam()`. With `use_ema` the averaged weights
+            are validated, and each phase begins and ends with them.
         loss: As in `compile`; None is the model's where it is compiled, else cross-entropy + 0.1 × foreground Dice.
         metrics: Likewise; else IoU and the balanced accuracy of images.
         callbacks: As in `fit`, for all phases.
@@ -49,12 +51,17 @@ def fit_phases(
     Raises:
         ValueError: `phases` is empty or a phase does not fit the model, or `data` is none of the two.
     """
+    from kerazoo.data import PinEpoch
+    from kerazoo.optimizers import RAdam
+
     if not phases:
         raise ValueError('`phases` must have at least one phase, such as dict(epochs=5, freeze="encoder").')
     train, validation = _datasets(data)
     chosen = _compilation(model, loss, metrics)
-    template = optimizer or (model.optimizer if model.compiled else None) or _default_optimizer()
-    create, rate = _copies(template)
+    if optimizer is None:
+        optimizer = model.optimizer if model.compiled else RAdam()
+    *_, template = by_group(optimizer)
+    rate = float(keras.ops.convert_to_numpy(template.learning_rate))
     plan = [
         phase if isinstance(phase, Phase) else validated(Phase, phase, f"phases[{number}] is not a valid phase")
         for number, phase in enumerate(phases)
@@ -63,19 +70,21 @@ def fit_phases(
     for phase in plan:  # all before the first trains
         set_up(model, phase)
         groups(model, phase)
+    fixed = [PinEpoch(train)] if epochs_of(train) else []  # so that every backend shows one epoch after the other
+    fixed += [*callbacks, *([AverageWeights()] if template.use_ema else [])]
     histories, done = [], 0
     for number, phase in enumerate(plan, 1):
         table = set_up(model, phase)
         if verbose != 0:
             print(f"phase {number} of {len(plan)}: {phase}\n{table}")
-        made = make_optimizer(model, phase, create, steps_per_epoch=len(train))
+        made = make_optimizer(model, phase, _copies(template), steps_per_epoch=len(train))
         model.compile(made, jit_compile=jit_compile, **chosen)
         history = model.fit(
             train,
             validation_data=validation,
             epochs=done + phase.epochs,
             initial_epoch=done,
-            callbacks=[*_of_the_data(train), *callbacks, *([AverageWeights()] if template.use_ema else [])],
+            callbacks=fixed,
             verbose=verbose,
         )
         histories.append(history)
@@ -86,7 +95,7 @@ def fit_phases(
 def _datasets(data: Any) -> tuple[Any, Any]:
     train, validation = data if isinstance(data, tuple | list) and len(data) == 2 else (data, None)
     for dataset in (train, validation):
-        if dataset is not None and (hasattr(dataset, "shape") or not hasattr(dataset, "__len__")):
+        if dataset is not None and (isinstance(dataset, np.ndarray) or not isinstance(dataset, Sized)):
             raise ValueError(
                 "`data` must be a dataset of batches, or (train, validation) of two, each of a known length, such as "
                 f"kz.data.pipeline(…) gives; received {type(dataset).__name__}."
@@ -103,10 +112,9 @@ def _compilation(model: keras.Model, loss: Any, metrics: Any) -> dict[str, Any]:
         config = keras.saving.deserialize_keras_object(model.get_compile_config())
         chosen = {name: config.get(name) for name in ("loss", "loss_weights", "metrics", "weighted_metrics")}
     else:
-        output = model.output["mask"] if isinstance(model.output, Mapping) else model.output
         chosen = {
             "loss": losses.CrossEntropy() + 0.1 * losses.ForegroundDice(),
-            "metrics": [IoU(output.shape[-1]), ImageBalancedAccuracy()],
+            "metrics": [IoU(mask_output(model).shape[-1]), ImageBalancedAccuracy()],
         }
         if isinstance(model.output, Mapping):
             chosen = {name: {"mask": value} for name, value in chosen.items()}
@@ -114,32 +122,11 @@ def _compilation(model: keras.Model, loss: Any, metrics: Any) -> dict[str, Any]:
     return chosen | {name: value for name, value in given.items() if value is not None}
 
 
-def _default_optimizer() -> keras.optimizers.Optimizer:
-    from kerazoo.optimizers import RAdam
+def _copies(template: keras.optimizers.Optimizer) -> Callable[..., keras.optimizers.Optimizer]:
+    """Makes optimizers of one kind with the same settings, by learning rate and name."""
 
-    return RAdam()
+    def create(*, learning_rate: Any, **name: str) -> keras.optimizers.Optimizer:
+        rate = keras.saving.serialize_keras_object(learning_rate)
+        return type(template).from_config({**template.get_config(), "learning_rate": rate, **name})
 
-
-def _copies(template: Any) -> tuple[Any, float]:
-    """A maker of optimizers like one, by learning rate and name, and its own learning rate."""
-    template = getattr(template, "inner_optimizer", template)  # of a LossScaleOptimizer
-    if hasattr(template, "optimizers"):  # of a MultiOptimizer: of an earlier phase
-        template = template.optimizers[-1]
-    config = template.get_config()
-    rate = config["learning_rate"]
-    if not isinstance(rate, float | int):
-        rate = float(keras.ops.convert_to_numpy(template.learning_rate))
-    return partial(_copy, type(template), config), float(rate)
-
-
-def _copy(kind: type, config: dict[str, Any], **changes: Any) -> keras.optimizers.Optimizer:
-    if not isinstance(changes["learning_rate"], float | int):
-        changes["learning_rate"] = keras.saving.serialize_keras_object(changes["learning_rate"])
-    return kind.from_config({**config, **changes})
-
-
-def _of_the_data(train: Any) -> list[keras.callbacks.Callback]:
-    """What makes a pipeline of ours show the epochs one after the other, on every backend."""
-    from kerazoo.data import PinEpoch
-
-    return [PinEpoch(train)] if hasattr(train, "draw") else []
+    return create

@@ -135,9 +135,15 @@ def over_time(rate: float, schedule: Schedule, *, share: float = 1.0, epochs: in
     )
 
 
+def by_group(optimizer: Any) -> list[Any]:
+    """The optimizers of the groups, that of the rest last; a model's only optimizer is that of the rest."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
+    return optimizer.optimizers if isinstance(optimizer, keras.optimizers.MultiOptimizer) else [optimizer]
+
+
 def current_rates(optimizer: Any) -> dict[str, float]:
     """Learning rates at the moment: `learning_rate`, of the rest, and `learning_rate_<group>` of each other group."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
-    *others, last = getattr(optimizer, "optimizers", [optimizer])
+    *others, last = by_group(optimizer)
     rates = {f"learning_rate_{one.name}": one for one in others} | {"learning_rate": last}
     return {name: float(keras.ops.convert_to_numpy(one.learning_rate)) for name, one in rates.items()}

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from kerazoo.encoders.stem import adapt_stem
+from kerazoo.outputs import named_output
 from kerazoo.training.recipe import Start
 from kerazoo.training.run import load_model
 
@@ -156,9 +157,9 @@ def _parts(model: keras.Model) -> dict[str, dict[str, list[Any]]]:
     return parts
 
 
-def _classes(model: keras.Model) -> int:
-    output = model.output
-    return int((output["mask"] if isinstance(output, dict) else output).shape[-1])
+def _classes(model: keras.Model) -> int | None:
+    mask = named_output(model, "mask", rank=4)
+    return None if mask is None else mask.shape[-1]
 
 
 def _count(variables: Iterable[Any]) -> int:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,8 @@ from kerazoo.training.parts import Section, near
 from kerazoo.training.recipe import Recipe
 
 if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
+
     from kerazoo.data.source import Source
 
 TABLE = "results.csv"
@@ -145,7 +148,8 @@ def study(
         study: A study, or the path of one.
         directory: Where results and runs go.
         data: Directory of the data, or a `Source` in place of the recipe's, as in `train`.
-        processes: Runs at the same time, each in a process of its own; 1 trains in this one.
+        processes: Runs at the same time, each in a process of its own with its share of the cores (on Linux); 1 trains
+            in this one.
         console: A `rich.console.Console`; None prints to standard output.
 
     Returns: Each arm beside the first, by metric.
@@ -247,7 +251,11 @@ def _results(waiting: list[_Run], data: Any, processes: int, console: Any) -> It
         for run in waiting:
             yield run, _outcome(lambda run=run: _train(run.recipe, run.directory, data, console))
         return
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_end_with, initargs=(os.getpid(),))
+    context = get_context("spawn")
+    shares = context.SimpleQueue()
+    for share in _cores(processes):
+        shares.put(share)
+    pool = ProcessPoolExecutor(processes, context, initializer=_begin_process, initargs=(os.getpid(), shares))
     with pool:
         futures = {pool.submit(_train, run.recipe, run.directory, data): run for run in waiting}
         try:
@@ -281,8 +289,16 @@ def _train(recipe: Recipe, directory: Path, data: Any, console: Any = None) -> d
         keras.backend.clear_session()
 
 
-def _end_with(parent: int) -> None:
-    """End this process when its parent does: a study that is killed leaves no run behind that goes on."""
+def _cores(processes: int) -> list[set[int]]:
+    """Cores of each process, so that none starts threads for all of them; empty where cores cannot be chosen."""
+    if sys.platform != "linux":
+        return [set()] * processes
+    cores = sorted(os.sched_getaffinity(0))
+    return [set(cores[index::processes]) or {cores[index % len(cores)]} for index in range(processes)]
+
+
+def _begin_process(parent: int, shares: "SimpleQueue[set[int]]") -> None:
+    """Keep to a share of the cores, and end when the parent does: a study that is killed leaves no run that goes on."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -290,6 +306,9 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    share = shares.get()
+    if sys.platform == "linux":
+        os.sched_setaffinity(0, share)
 
 
 def _digest(recipe: Recipe) -> str:

@@ -225,7 +225,8 @@ def _fit(
 ) -> None:
     training, last = recipe.training, run / "checkpoints" / "last.keras"
     state = callbacks.read_state(last) if last.is_file() else {}
-    recorder = callbacks.Recorder(run, monitor=training.monitor, mode=training.mode, **state)
+    averages = callbacks.AverageWeights() if recipe.optimizer.options.get("use_ema") else None
+    recorder = callbacks.Recorder(run, monitor=training.monitor, mode=training.mode, averages=averages, **state)
     phases, current = recipe.phases, len(recorder.starts) - 1
     for number, phase in enumerate(phases[current:], current + 1):
         if number > len(recorder.starts):
@@ -241,22 +242,20 @@ def _fit(
         if training.early_stopping is not None:
             stop = callbacks.StopEarly(recorder, **training.early_stopping.model_dump())
         over = len(recorder.rows) >= end or (stop is not None and stop.is_over())
-        averages = callbacks.AverageWeights() if recipe.optimizer.options.get("use_ema") else None
         if state and number == current + 1:
-            _load(model, last, None if over else averages)
+            _load(model, last, trained=not over)
             console.print(f"resuming after epoch {len(recorder.rows)} of {epochs}", highlight=False)
         if not over:
             _fit_phase(recipe, run, model, batches, console, recorder, (stop, averages), end=end, epochs=epochs)
 
 
-def _load(model: keras.Model, checkpoint: Path, averages: callbacks.AverageWeights | None) -> None:
-    """Weights and the optimizer's state of a checkpoint; with `averages` the weights that are trained on."""
+def _load(model: keras.Model, checkpoint: Path, *, trained: bool) -> None:
+    """Weights and the optimizer's state of a checkpoint; with `trained` not the averages, but what is trained on."""
     model.optimizer.build(model.trainable_variables)
     model.load_weights(checkpoint)
-    if averages is not None:
-        averages.set_model(model)
-        averages.exchange()
-        averages.exchanged = False
+    weights = callbacks.read_trained(checkpoint) if trained else None
+    if weights is not None:
+        callbacks.put_in(model, weights)
 
 
 def _fit_phase(

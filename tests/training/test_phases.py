@@ -13,20 +13,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 from support.source_tree import REPOSITORY
-from support.tiny import tiny
+from support.tiny import TWO_PHASES, tiny
 
 import kerazoo as kz
-from kerazoo.training import Phase, build, fit_phases, train
+from kerazoo.training import Phase, build, callbacks, fit_phases, train
 from kerazoo.training.phases import Schedule, set_up
 from kerazoo.training.rates import current_rates, groups, make_optimizer, over_time
 from kerazoo.training.run import load_model
-
-TWO_PHASES = (
-    "training.epochs=null",
-    "training.phases=[{epochs: 2, freeze: encoder}, {epochs: 2, learning_rate: {encoder: 1e-3, rest: 1e-2}, "
-    "batchnorm: frozen}]",
-    "evaluation={bootstrap: 0, gallery: 0, threshold: 0.2}",
-)
 
 
 def tiny_model():
@@ -245,7 +238,7 @@ def test_bad_arguments_of_fit_phases(model):
 def finished(tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "finished"
     text = io.StringIO()
-    train(tiny(*TWO_PHASES, "optimizer.use_ema=true", "optimizer.ema_momentum=0.5"), run, console=Console(file=text))
+    train(tiny(*TWO_PHASES), run, console=Console(file=text, width=200))
     return run, text.getvalue()
 
 
@@ -268,16 +261,18 @@ def test_a_run_in_phases_keeps_what_trained(finished):
 
 
 def test_averaged_weights_are_judged_and_the_others_kept(finished):
-    """last.keras: the model has the averages, the optimizer what was trained; validation was of the averages."""
+    """The model of a checkpoint has the averages, validation was of them, and what was trained lies beside."""
     run, _ = finished
     model = keras.saving.load_model(run / "checkpoints" / "last.keras")
-    judged = values(load_model(run, "last").weights)
-    assert not changed(judged, values(model.weights))
-    kept = [average for one in model.optimizer.optimizers for average in one._model_variables_moving_average]
-    assert len(kept) == len(model.trainable_variables)
-    trained = [variable for one in model.optimizer.optimizers for variable in one._trainable_variables]
-    assert any((np.array(a) != np.array(v)).any() for a, v in zip(kept, trained, strict=True))
+    judged = values(model.trainable_variables)
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    assert not changed(judged, values(model.trainable_variables))
+    callbacks.put_in(model, callbacks.read_trained(run / "checkpoints" / "last.keras"))
+    assert changed(judged, values(model.trainable_variables)) == set(judged)
+    model = load_model(run, "last")
+    assert not changed(judged, values(model.trainable_variables))
     source = kz.data.sources.synthetic(**tiny().data.source.options)
+    build.compile_model(tiny(*TWO_PHASES), model, source, steps_per_epoch=1)
     split = source.load_split(run / "split.csv")
     batches = build.make_batches(tiny(), split["val"], channels=1, train=False)
     logs = model.evaluate(batches, return_dict=True, verbose=0)
@@ -289,8 +284,7 @@ def test_averaged_weights_are_judged_and_the_others_kept(finished):
 def test_a_finished_run_in_phases_resumes_to_itself(finished):
     run, _ = finished
     before = (run / "checkpoints" / "last.keras").stat().st_mtime_ns
-    recipe = tiny(*TWO_PHASES, "optimizer.use_ema=true", "optimizer.ema_momentum=0.5")
-    train(recipe, run, resume=True, console=Console(file=io.StringIO()))
+    train(tiny(*TWO_PHASES), run, resume=True, console=Console(file=io.StringIO()))
     assert (run / "checkpoints" / "last.keras").stat().st_mtime_ns == before
 
 
@@ -299,8 +293,7 @@ import os, signal, sys
 import tensorflow as tf
 tf.config.experimental.enable_op_determinism()
 sys.path.insert(0, sys.argv[1])
-from support.tiny import tiny
-from training.test_phases import TWO_PHASES
+from support.tiny import TWO_PHASES, tiny
 from kerazoo.training import callbacks, train
 
 run, kill_in_epoch = sys.argv[2], int(sys.argv[3])
@@ -310,21 +303,20 @@ def die(guard, batch, logs=None):
         os.kill(os.getpid(), signal.SIGKILL)
 
 callbacks.StopOnNaN.on_train_batch_end = die
-recipe = tiny(*TWO_PHASES, "optimizer.use_ema=true", "optimizer.ema_momentum=0.5", "training.doctor=false")
-train(recipe, run, resume=True)
+train(tiny(*TWO_PHASES), run, resume=True)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_killed_in_each_phase_and_between_them_equals_uninterrupted(tmp_path):
-    """SIGKILL amid epoch 2 (phase 1), 3 (before phase 2 has a checkpoint) and 4 (phase 2); weights equal to the bit."""
+    """SIGKILL amid epochs 1 and 2 (phase 1), 3 (before phase 2 has a checkpoint) and 4 (phase 2); equal to the bit."""
 
     def start(run, kill_in_epoch=-1):
         command = [sys.executable, "-c", RUN, str(REPOSITORY / "tests"), str(tmp_path / run), str(kill_in_epoch)]
         return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
 
-    for epoch in (1, 2, 3):
+    for epoch in (0, 1, 2, 3):
         assert start("killed", epoch).returncode == -signal.SIGKILL
     for run in ("killed", "whole"):
         ended = start(run)

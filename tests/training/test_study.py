@@ -13,7 +13,7 @@ import pytest
 import yaml
 from rich.console import Console
 from support.source_tree import REPOSITORY
-from support.tiny import TINY, tiny
+from support.tiny import TINY, needs_lite, tiny
 
 from kerazoo.inference.scores import Counts, metrics
 from kerazoo.training import Study, comparison, study
@@ -242,11 +242,22 @@ def test_seeds_are_ranges_or_lists(place, text):
     assert write(place, seeds=text).seeds == (0, 1, 2, 3)
 
 
+@needs_lite
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_studies_are_valid(path):
     recipes = Study.load(path).recipes()
     assert len(recipes) >= 4
     assert "kerazoo study benchmarks/studies/" + path.name in path.read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cores can be chosen on Linux")
+@pytest.mark.parametrize("processes", [1, 2, 3, 100])
+def test_processes_share_the_cores(processes):
+    shares, cores = module._cores(processes), os.sched_getaffinity(0)
+    assert len(shares) == processes
+    assert all(shares)
+    assert set().union(*shares) <= cores
+    assert processes > len(cores) or sum(map(len, shares)) == len(cores)
 
 
 @pytest.mark.slow
