@@ -34,8 +34,11 @@ TINY = {
     "evaluation": {"threshold": 0.2, "bootstrap": 50, "gallery": 2},
 }
 
+# Half of its layers, without XLA: most of the time goes into building graphs
+TINIER = ("model.depth=3", "model.decoder.widths=[8, 8, 8]", "training.jit_compile=false")
 # Four epochs in two phases, averaged
 TWO_PHASES = (
+    *TINIER,
     "training.epochs=null",
     "training.phases=[{epochs: 2, freeze: encoder}, {epochs: 2, learning_rate: {encoder: 1e-3, rest: 1e-2}, "
     "batchnorm: frozen}]",

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from support.source_tree import REPOSITORY
-from support.tiny import TWO_PHASES, tiny
+from support.tiny import TINIER, TWO_PHASES, tiny
 
 import kerazoo as kz
 from kerazoo.training import Phase, build, callbacks, fit_phases, train
@@ -37,51 +38,6 @@ def values(variables):
 
 def changed(before, after):
     return {path for path in before if (before[path] != after[path]).any()}
-
-
-class Snapshots(keras.callbacks.Callback):
-    """Weights of the encoder, and of the other parts, before each fit and after it."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def on_train_begin(self, logs=None):
-        self.seen.append((values(self.model.get_layer("encoder").weights), values(self.model.weights)))
-
-    def on_train_end(self, logs=None):
-        self.on_train_begin()
-
-
-def test_frozen_is_frozen_and_batch_norm_stays_so(capsys):
-    """Two phases from Python, as in the README: weights and moving statistics, to the bit."""
-    keras.utils.set_random_seed(0)
-    model, snapshots = tiny_model(), Snapshots()
-    source = kz.data.sources.synthetic(8, image_size=(32, 32), seed=1)
-    data = kz.data.pipeline(source, image_size=(32, 32), batch_size=4)
-    histories = fit_phases(
-        model,
-        (data, data),
-        phases=[
-            {"epochs": 1, "freeze": "encoder", "learning_rate": 1e-2},
-            {"epochs": 2, "freeze": None, "learning_rate": {"encoder": 1e-3, "rest": 1e-2}, "batchnorm": "frozen"},
-        ],
-        callbacks=[snapshots],
-        verbose=2,
-    )
-    assert [history.epoch for history in histories] == [[0], [1, 2]], "epochs are counted on"
-    assert {"loss", "val_loss", "val_iou", "val_image_balanced_accuracy"} <= set(histories[0].history)
-    start, first, second, third = snapshots.seen
-    assert not changed(start[0], first[0]), "the encoder of the first phase, moving statistics included"
-    assert changed(start[1], first[1])
-    moved = changed(second[0], third[0])
-    assert moved, "the encoder of the second phase"
-    assert not [path for path in moved if "bn" in path]
-    assert {path for path in second[0] if "bn" not in path} == moved
-    text = capsys.readouterr().out
-    assert "phase 1 of 2: 1 epoch, encoder frozen" in text
-    assert "phase 2 of 2: 2 epochs, the encoder's batch norm frozen" in text
-    assert text.index("encoder             0 of        5,576 trainable") < text.index("phase 2 of 2")
 
 
 def test_flags_of_phases(model):
@@ -236,17 +192,34 @@ def test_bad_arguments_of_fit_phases(model):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    run = tmp_path_factory.mktemp("runs") / "finished"
-    text = io.StringIO()
-    train(tiny(*TWO_PHASES), run, console=Console(file=text, width=200))
-    return run, text.getvalue()
+    """A run in two phases, what it printed, and the encoder's weights whenever the model was compiled."""
+    run, text, encoders = tmp_path_factory.mktemp("runs") / "finished", io.StringIO(), []
+
+    def compile_model(recipe, model, *args, **options):
+        encoders.append(values(model.get_layer("encoder").weights))
+        build.compile_model(recipe, model, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["kerazoo.training.train"], "compile_model", compile_model)
+        train(tiny(*TWO_PHASES), run, console=Console(file=text, width=200))
+    return run, text.getvalue(), encoders
+
+
+def test_frozen_is_frozen_and_batch_norm_stays_so(finished):
+    """The encoder after the first phase, and its batch norm after the second: moving statistics too, to the bit."""
+    run, _, encoders = finished
+    start, _, second = encoders  # of the model as it is built, and of the phases before they train
+    assert len(start) == 30
+    assert not changed(start, second)
+    last = values(load_model(run, "last").get_layer("encoder").weights)
+    assert changed(start, last) == {path for path in start if "bn" not in path}
 
 
 def test_a_run_in_phases_keeps_what_trained(finished):
-    run, text = finished
+    run, text, encoders = finished
     first, second = json.loads((run / "phases.json").read_text())["phases"]
     assert (first["phase"], first["learning_rates"]) == ("2 epochs, encoder frozen", {"rest": 1e-2})
-    assert first["parts"][0] == {"part": "encoder", "trainable": 0, "total": 5576}
+    assert first["parts"][0] == {"part": "encoder", "trainable": 0, "total": sum(map(np.size, encoders[0].values()))}
     assert second["learning_rates"] == {"encoder": 1e-3, "rest": 1e-2}
     assert second["schedule"] == "cosine to 1e-05"
     report = (run / "report.html").read_text()
@@ -257,12 +230,13 @@ def test_a_run_in_phases_keeps_what_trained(finished):
     assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
     assert [row["learning_rate_encoder"] == "" for row in rows] == [True, True, False, False]
     assert "phase 2 of 2: 2 epochs, the encoder's batch norm frozen" in text
+    assert text.index("encoder             0 of") < text.index("phase 2 of 2")
     assert "epoch 3/4" in text
 
 
 def test_averaged_weights_are_judged_and_the_others_kept(finished):
     """The model of a checkpoint has the averages, validation was of them, and what was trained lies beside."""
-    run, _ = finished
+    run, _, _ = finished
     model = keras.saving.load_model(run / "checkpoints" / "last.keras")
     judged = values(model.trainable_variables)
     model.optimizer.finalize_variable_values(model.trainable_variables)
@@ -282,10 +256,35 @@ def test_averaged_weights_are_judged_and_the_others_kept(finished):
 
 
 def test_a_finished_run_in_phases_resumes_to_itself(finished):
-    run, _ = finished
+    run, _, _ = finished
     before = (run / "checkpoints" / "last.keras").stat().st_mtime_ns
     train(tiny(*TWO_PHASES), run, resume=True, console=Console(file=io.StringIO()))
     assert (run / "checkpoints" / "last.keras").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_a_run_begins_from_a_run(finished, tmp_path):
+    """One class at 32 pixels and one channel, then three classes at 48 with three channels."""
+    first, text = shutil.copytree(finished[0], tmp_path / "first"), io.StringIO()
+    recipe = tiny(
+        *TINIER, "training.epochs=1", "training.freeze=encoder", "training.doctor=false",
+        "evaluation={bootstrap: 0, gallery: 0}", f"model.start={first}", "data.channels=3", "data.image_size=48",
+        "data.source.num_classes=3",
+    )  # fmt: skip
+    train(recipe, tmp_path / "second", console=Console(file=text, width=200))
+    taken, mine = (values(load_model(run).get_layer("encoder").weights) for run in (first, tmp_path / "second"))
+    stem = next(iter(mine))
+    assert not changed({path: value for path, value in taken.items() if path != stem}, mine), "frozen as it was taken"
+    assert mine[stem].shape[2] == 3
+    kept = json.loads((tmp_path / "second" / "start.json").read_text())
+    assert kept["source"] == str(first)
+    assert [row["part"] for row in kept["rows"]] == ["encoder", "decoder", "head"]
+    assert kept["new_layers"]
+    assert "begins from" in text.getvalue()
+    report = (tmp_path / "second" / "report.html").read_text()
+    assert "Began from …/first. New layers: " in report
+    (first / "recipe.yaml").unlink()
+    train(recipe, tmp_path / "second", resume=True, console=Console(file=text))  # the weights are its own by now
 
 
 RUN = """

@@ -1,21 +1,21 @@
 """Beginning from an earlier training: what is taken, what is adapted, what is new, and what does not fit."""
 
-import io
-import json
-
 import keras
 import numpy as np
 import pytest
-from rich.console import Console
 from support.tiny import tiny
 
 from kerazoo.encoders.stem import adapt_stem
-from kerazoo.training import build, train
+from kerazoo.training import build
 from kerazoo.training.recipe import Start
-from kerazoo.training.run import load_model
 from kerazoo.training.start import begin, take_weights
 
-SOFT = ("training.epochs=1", "training.doctor=false", "evaluation={bootstrap: 0, gallery: 0}")
+SOFT = (
+    "training.epochs=1",
+    "training.jit_compile=false",
+    "training.doctor=false",
+    "evaluation={bootstrap: 0, gallery: 0}",
+)
 
 
 def make(*assignments, num_classes=1, channels=1, seed=0):
@@ -102,26 +102,3 @@ def test_what_is_no_start_is_named(earlier, tmp_path):
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     with pytest.raises(ValueError, match="has none of the parts that are to be taken"):
         take_weights(earlier[0], other)
-
-
-def test_a_run_begins_from_a_run(tmp_path):
-    """Three channels and one class at 32 pixels, then one channel and three classes at 48."""
-    quiet = {"console": Console(file=io.StringIO())}
-    train(tiny(*SOFT, "data.channels=3"), tmp_path / "first", **quiet)
-    text = io.StringIO()
-    recipe = tiny(
-        *SOFT, f"model.start={tmp_path / 'first'}", "data.image_size=48", "data.source.num_classes=3",
-        "training.freeze=encoder",
-    )  # fmt: skip
-    train(recipe, tmp_path / "second", console=Console(file=text, width=200))
-    first, second = load_model(tmp_path / "first"), load_model(tmp_path / "second")
-    assert len(same(second, first, "encoder")) == 1, "all but the stem is as it was taken, since it was frozen"
-    kept = json.loads((tmp_path / "second" / "start.json").read_text())
-    assert kept["source"] == str(tmp_path / "first")
-    assert [row["part"] for row in kept["rows"]] == ["encoder", "decoder", "head"]
-    assert kept["new_layers"]
-    assert "begins from" in text.getvalue()
-    report = (tmp_path / "second" / "report.html").read_text()
-    assert "Began from …/first. New layers: " in report
-    (tmp_path / "first" / "recipe.yaml").unlink()
-    train(recipe, tmp_path / "second", resume=True, **quiet)  # the weights are its own by now
