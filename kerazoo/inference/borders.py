@@ -1,8 +1,7 @@
 """How near the borders of predicted masks are to the true ones, over the images of an evaluation, with intervals.
 
-Measured image by image and class by class with `kerazoo.metrics`, and averaged over the classes of an image and then
-over the images that have any. Empty images take no part: `image_balanced_accuracy` and others see what is predicted
-there.
+Measured image by image and class by class, and averaged over the classes of an image and then over the images that have
+any. Empty images take no part.
 """
 
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ def measure(
     ignore_class: int | None = None,
     spacing: Sequence[float] | None = None,
 ) -> np.ndarray:
-    """Border metrics of a batch.
+    """Compute the border metrics of a batch.
 
     Ignored pixels are background in truth and prediction, so that both end at the same place where they meet them.
 
@@ -43,19 +42,19 @@ def measure(
     valid = np.ones(truth.shape, bool) if ignore_class is None else truth != ignore_class
     ids = range(1, max(num_classes, 2))
     result = np.full((len(truth), len(PREDICTORS), len(ids), len(METRICS)), np.nan)
-    for image, (true, found, counts) in enumerate(zip(truth, prediction, valid, strict=True)):
-        for place, class_id in enumerate(ids):
-            there = (true == class_id) & counts
-            if there.any():
-                masks = ((found == class_id) & counts, np.zeros_like(counts), counts)
+    for image, (true_ids, predicted_ids, counted) in enumerate(zip(truth, prediction, valid, strict=True)):
+        for index, class_id in enumerate(ids):
+            true_mask = (true_ids == class_id) & counted
+            if true_mask.any():
+                masks = ((predicted_ids == class_id) & counted, np.zeros_like(counted), counted)
                 for predictor, mask in enumerate(masks):
-                    values = [metric(there, mask, spacing=spacing) for metric in METRICS.values()]
-                    result[image, predictor, place] = values
+                    values = [metric(true_mask, mask, spacing=spacing) for metric in METRICS.values()]
+                    result[image, predictor, index] = values
     return result
 
 
 def trivial(measured: np.ndarray, counts: scores.Counts) -> dict[str, np.ndarray]:
-    """`(n, F, 2)` of the predictors that do not look at the image, which are those of `scores.trivial`."""
+    """`(n, F, 2)` of the trivial predictors, those of `scores.trivial`."""
     nothing, everything = measured[:, 1], measured[:, 2]
     most = np.zeros((1, nothing.shape[1], 1), bool)
     most[0, int(counts.true.sum(axis=0).argmax())] = True

@@ -17,7 +17,7 @@ Score = Literal["pixel", "label"]
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionRule:
-    """What counts as found: thresholds of a pixel and of an image, and a smallest area.
+    """What counts as foreground: thresholds of a pixel and of an image, and a smallest area.
 
     A pixel is foreground if its likeliest foreground class has more than `pixel_threshold` of the probability that this
     class and the background share. So with one class the threshold is that of its probability, and with several classes
@@ -26,7 +26,7 @@ class DecisionRule:
     Args:
         pixel_threshold: In [0, 1].
         image_threshold: An image whose score is not above it is empty. None asks for no score.
-        min_area: A class with fewer foreground pixels in the image, at the resolution of the model, is not there.
+        min_area: A class with fewer pixels in the image, at the resolution of the model, is dropped.
         per_component: Whether `min_area` is asked of each connected component (neighbors share a side or a corner)
             and not of all pixels of the class in the image. A mask of another resolution keeps the pixels that lie in
             a component that is large enough, or next to one.
@@ -65,7 +65,7 @@ class DecisionRule:
     def __call__(
         self, probability: Tensor, *, full_size: Tensor | None = None, label: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Decide.
+        """Apply the rule.
 
         Args:
             probability: `(B, h, w, C)` in [0, 1], at the resolution of the model: score and area count here. With one
@@ -81,8 +81,8 @@ class DecisionRule:
         score = self.scores(probability, label=label)
         mask = self._classes(probability if full_size is None else full_size)
         if self.image_threshold is not None:
-            found: Tensor = ops.cast(score > self.image_threshold, "int32")
-            mask = mask * found[:, None, None]
+            positive: Tensor = ops.cast(score > self.image_threshold, "int32")
+            mask = mask * positive[:, None, None]
         if self.min_area > 0:
             small = mask if full_size is None else self._classes(probability)
             for class_id in range(1, max(2, probability.shape[-1])):
@@ -91,7 +91,7 @@ class DecisionRule:
         return ops.cast(mask, "uint8"), score
 
     def scores(self, probability: Tensor, *, label: Tensor | None = None) -> Tensor:
-        """Scores of images, which `image_threshold` is for.
+        """Score images; `image_threshold` is compared with this.
 
         Args:
             probability: `(B, h, w, C)` in [0, 1].
@@ -118,7 +118,7 @@ class DecisionRule:
         return ops.top_k(pixels, rank)[0][:, -1]
 
     def areas(self, there: Tensor, *, full_size: Tensor | None = None) -> Tensor:
-        """Areas that `min_area` is compared with.
+        """Measure the areas that `min_area` is compared with.
 
         Args:
             there: `(B, h, w)` bool, pixels of one class at the resolution of the model.
@@ -137,8 +137,8 @@ class DecisionRule:
         if probability.shape[-1] == 1:
             return ops.cast(probability[..., 0] > self.pixel_threshold, "int32")
         best: Tensor = ops.max(probability[..., 1:], axis=-1)
-        found = best * (1 - self.pixel_threshold) > probability[..., 0] * self.pixel_threshold
-        return ops.cast(found, "int32") * (1 + ops.cast(ops.argmax(probability[..., 1:], axis=-1), "int32"))
+        foreground = best * (1 - self.pixel_threshold) > probability[..., 0] * self.pixel_threshold
+        return ops.cast(foreground, "int32") * (1 + ops.cast(ops.argmax(probability[..., 1:], axis=-1), "int32"))
 
     def __str__(self) -> str:
         parts = [f"pixel threshold {self.pixel_threshold:g}"]
@@ -176,9 +176,9 @@ class DecisionRule:
 def _at_size(areas: Tensor, full_size: Tensor) -> Tensor:
     """Areas of components `(B, h, w)` int32 as `(B, H, W)` float32, the size of `full_size`.
 
-    Resized probabilities reach up to a pixel beyond a component, so that what is next to one counts as part of it; of
+    Resized probabilities reach up to a pixel beyond a component, so that a pixel next to one counts as part of it; of
     the largest, if there are several.
     """
-    reaching = ops.where(areas > 0, areas, largest_around(areas))
+    dilated = ops.where(areas > 0, areas, largest_around(areas))
     resize = Resize(interpolation="nearest", dtype="float32")
-    return resize(ops.expand_dims(ops.cast(reaching, "float32"), -1), like=full_size)[..., 0]
+    return resize(ops.expand_dims(ops.cast(dilated, "float32"), -1), like=full_size)[..., 0]

@@ -1,7 +1,8 @@
-"""What any decision rule would count on a set of images, from one look at each of them.
+"""What any decision rule would count on a set of images, after one pass over them.
 
-Whether a pixel is found depends on one number alone, how many thresholds its probability is above. So the histogram of
-that number over the pixels of a class tells what every threshold finds there, and no probability has to be kept.
+Whether a pixel is foreground depends on one number alone, how many thresholds its probability is above. So the
+histogram of that number over the pixels of a class tells what every threshold predicts there, and no probability has to
+be kept.
 """
 
 from collections.abc import Iterable
@@ -16,10 +17,10 @@ from kerazoo.layers import Resize
 
 PIXEL_THRESHOLDS = tuple(i / 200 for i in range(1, 200))
 COMPONENT_THRESHOLDS = PIXEL_THRESHOLDS[9::10]
-"""Thresholds for which components are looked for: 0.05, 0.10, …, 0.95."""
+"""Thresholds at which components are labeled: 0.05, 0.10, …, 0.95."""
 
 COMPONENT_AREAS = (0, *sorted({round(2 ** (i / 2)) for i in range(42)}))
-"""Areas for which is known how many pixels lie in components that are at least so large: 0, 1, 2, 3, 4, 6, 8, …"""
+"""Areas for which the pixels in components at least that large are counted: 0, 1, 2, 3, 4, 6, 8, …"""
 
 
 class Evidence:
@@ -52,7 +53,7 @@ class Evidence:
     def add(
         self, name: str, truth: np.ndarray, small: np.ndarray, full: np.ndarray, label: np.ndarray | None = None
     ) -> None:
-        """Look at one image.
+        """Count one image.
 
         Args:
             name: Of the image, for errors.
@@ -70,27 +71,29 @@ class Evidence:
         if not np.isfinite(small).all():
             raise ValueError(f"The model gives no finite probability for image {name!r}; there is nothing to tune.")
         valid = np.ones(truth.shape, bool) if self.ignore_class is None else truth != self.ignore_class
-        small_kind, small_passed = self._pixels(small)
-        kind, passed = (small_kind, small_passed) if full is small else self._pixels(full)
-        right = valid & (truth == kind + 1)
+        small_classes, small_passed = self._pixels(small)
+        classes, passed = (small_classes, small_passed) if full is small else self._pixels(full)
+        correct = valid & (truth == classes + 1)
         row = {
             "pixels": np.count_nonzero(valid),
             "true": np.array([np.count_nonzero(valid & (truth == k + 1)) for k in range(self.classes)]),
-            "area": self._above(small_kind, small_passed),
-            "predicted": self._above(kind[valid], passed[valid]),
-            "overlap": self._above(kind[right], passed[right]),
+            "area": self._pixels_above(small_classes, small_passed),
+            "predicted": self._pixels_above(classes[valid], passed[valid]),
+            "overlap": self._pixels_above(classes[correct], passed[correct]),
         }
         if self.components:
             nearest = None if full is small else _nearest(small, full)
-            parts = [
-                self._components(small_passed * (small_kind == k), passed * (valid & (kind == k)), right, nearest)
+            counts = [
+                self._components(
+                    small_passed * (small_classes == k), passed * (valid & (classes == k)), correct, nearest
+                )
                 for k in range(self.classes)
             ]
-            row["predicted_components"], row["overlap_components"] = np.stack(parts, axis=-1)
+            row["predicted_components"], row["overlap_components"] = np.stack(counts, axis=-1)
         row = {key: np.asarray(value, "int32") for key, value in row.items()}
         batch = ops.convert_to_tensor(small[None]), None if label is None else ops.convert_to_tensor(label[None])
-        found = [float(rule.scores(batch[0], label=batch[1])[0]) for rule in self._scorers.values()]
-        self._rows.append({**row, "scores": np.array(found, "float32")})
+        scores = [float(rule.scores(batch[0], label=batch[1])[0]) for rule in self._scorers.values()]
+        self._rows.append({**row, "scores": np.array(scores, "float32")})
         self._stacked.clear()
 
     def scores(self, rule: DecisionRule) -> np.ndarray:
@@ -135,7 +138,7 @@ class Evidence:
         return self._stacked[name]
 
     def _pixels(self, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Likeliest foreground class of each pixel, from 0, and how many thresholds it is above as a rule compares."""
+        """Likeliest foreground class of each pixel, from 0, and how many thresholds its share is above."""
         thresholds = np.array(self.pixel_thresholds)
         if probability.shape[-1] == 1:
             passed = np.searchsorted(thresholds.astype("float32"), probability[..., 0], side="left")
@@ -143,7 +146,7 @@ class Evidence:
         background, best = probability[..., 0], probability[..., 1:].max(axis=-1)
         share, rest = thresholds.astype("float32"), (1 - thresholds).astype("float32")
         passed = np.searchsorted(thresholds, best / (best.astype("float64") + background), side="left")
-        while True:  # the rule multiplies in float32, which rounds differently from this quotient
+        while True:  # correct the quotient to what products in float32 say, as `DecisionRule` compares
             below, here = np.maximum(passed - 1, 0), np.minimum(passed, len(thresholds) - 1)
             more = (passed < len(thresholds)) & (best * rest[here] > background * share[here])
             less = (passed > 0) & ~(best * rest[below] > background * share[below])
@@ -151,42 +154,42 @@ class Evidence:
                 return probability[..., 1:].argmax(axis=-1), passed
             passed = passed + more - less
 
-    def _above(self, kind: np.ndarray, passed: np.ndarray) -> np.ndarray:
+    def _pixels_above(self, classes: np.ndarray, passed: np.ndarray) -> np.ndarray:
         """`(T, F)` pixels of each class that are above each threshold."""
         bins = len(self.pixel_thresholds) + 1
-        histogram = np.bincount(kind.ravel() * bins + passed.ravel(), minlength=self.classes * bins)
-        return _tail(histogram.reshape(self.classes, bins)).T
+        histogram = np.bincount(classes.ravel() * bins + passed.ravel(), minlength=self.classes * bins)
+        return _numbers_above(histogram.reshape(self.classes, bins)).T
 
     def _components(
-        self, small: np.ndarray, full: np.ndarray, right: np.ndarray, nearest: np.ndarray | None
+        self, small: np.ndarray, full: np.ndarray, correct: np.ndarray, nearest: np.ndarray | None
     ) -> np.ndarray:
-        """`(2, t, a)`: pixels of one class, and those of them that are right, in components of at least each area.
+        """`(2, t, a)`: pixels of one class, and the correct ones of them, in components of at least each area.
 
         `small` and `full` say how many thresholds a pixel of the class is above, and 0 elsewhere.
         """
-        found = []
+        counts = []
         for threshold in self.component_thresholds:
             index = self.pixel_thresholds.index(threshold)
-            numbers, _ = ndimage.label(small > index, np.ones((3, 3)))
-            sizes = np.bincount(numbers.ravel())
+            components, _ = ndimage.label(small > index, np.ones((3, 3)))
+            sizes = np.bincount(components.ravel())
             sizes[0] = 0
-            areas = sizes[numbers]
-            if nearest is not None:  # as the rule does it
+            areas = sizes[components]
+            if nearest is not None:  # pixels next to a component count as part of it
                 areas = np.where(areas > 0, areas, ndimage.maximum_filter(areas, 3)).ravel()[nearest]
-            for pixels in (full > index, (full > index) & right):
+            for pixels in (full > index, (full > index) & correct):
                 enough = np.searchsorted(self.component_areas, areas[pixels], side="right")
-                found.append(_tail(np.bincount(enough, minlength=len(self.component_areas) + 1)))
-        return np.stack([found[0::2], found[1::2]])
+                counts.append(_numbers_above(np.bincount(enough, minlength=len(self.component_areas) + 1)))
+        return np.stack([counts[0::2], counts[1::2]])
 
 
 def _nearest(small: np.ndarray, full: np.ndarray) -> np.ndarray:
     """`(H, W)` position in the flat `(h, w)` of the pixel that `Resize` takes for nearest."""
-    places = np.moveaxis(np.mgrid[: small.shape[0], : small.shape[1]], 0, -1).astype("float32")
-    resized = Resize(interpolation="nearest", dtype="float32")(ops.convert_to_tensor(places[None]), like=full[None])
+    positions = np.moveaxis(np.mgrid[: small.shape[0], : small.shape[1]], 0, -1).astype("float32")
+    resized = Resize(interpolation="nearest", dtype="float32")(ops.convert_to_tensor(positions[None]), like=full[None])
     rows, columns = np.moveaxis(ops.convert_to_numpy(resized)[0].astype(int), -1, 0)
     return rows * small.shape[1] + columns
 
 
-def _tail(histogram: np.ndarray) -> np.ndarray:
+def _numbers_above(histogram: np.ndarray) -> np.ndarray:
     """From `(…, n + 1)` how many have each number, `(…, n)` how many have a number above 0, above 1 and so on."""
     return histogram[..., ::-1].cumsum(axis=-1)[..., -2::-1]

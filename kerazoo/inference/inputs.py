@@ -12,14 +12,7 @@ from kerazoo.outputs import image_input
 
 
 class ImageInput:
-    """The input of a model, and how an image becomes it.
-
-    Args:
-        model: Functional model of images.
-        image_size: `(height, width)` that images are resized to; None leaves them at their size.
-
-    Attributes:
-        fixed_size: `(height, width)` of the only images that the model takes, or None.
+    """What images a model takes: `channels`, `dtype`, `fixed_size` (None for any), resized to `image_size` or not.
 
     Raises:
         ValueError: the model has several inputs, or takes no images of that size.
@@ -38,14 +31,7 @@ class ImageInput:
             )
 
     def prepare(self, name: str, image: np.ndarray, *, any_size: bool) -> np.ndarray:
-        """One image as the model takes it.
-
-        Args:
-            name: Of the image, for errors.
-            image: `(H, W)` or `(H, W, C)`, uint8 in 0-255, uint16 in 0-65535, or floats as in training.
-            any_size: Whether an image may differ from the fixed size of the model, because it will be cut into tiles.
-
-        Returns: `(h, w, channels)`.
+        """Make `(h, w, channels)` of `(H, W)` or `(H, W, C)`; it has `any_size` if tiles will be cut from it.
 
         Raises:
             ValueError: the image does not fit the model.

@@ -289,16 +289,12 @@ def stream(
 
 
 def rule_of(threshold: float | None, rule: DecisionRule | None) -> DecisionRule:
-    """The rule that a caller asked for, by a threshold of pixels or as it is.
-
-    Raises:
-        ValueError: both were given, or the threshold is not in [0, 1].
-    """
-    if rule is not None and threshold is not None:
+    """The rule that a caller gave, or that the threshold is short for; of the two only one may be given."""
+    if threshold is None:
+        return DecisionRule() if rule is None else rule
+    if rule is not None:
         raise ValueError(f"Give `threshold` or `rule`, not both; received threshold={threshold} and {rule}.")
-    if rule is None:
-        rule = DecisionRule() if threshold is None else DecisionRule(pixel_threshold=threshold)
-    return rule
+    return DecisionRule(pixel_threshold=threshold)
 
 
 def _tiling(

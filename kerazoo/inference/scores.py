@@ -38,7 +38,7 @@ class Counts:
 
     @property
     def false_negatives(self) -> np.ndarray:
-        """`(n,)`: foreground pixels of the truth that were not found with their class."""
+        """`(n,)`: foreground pixels of the truth that were not predicted as their class."""
         return (self.true - self.overlap).sum(axis=1)
 
     @property
@@ -46,8 +46,8 @@ class Counts:
         """`(n,)`: mean Dice over the classes in truth or prediction of the image; 1 if there is none in either."""
         total = self.true + self.predicted
         dice = np.where(total > 0, 2 * self.overlap / np.maximum(total, 1), np.nan)
-        shown = (total > 0).any(axis=1)
-        return np.where(shown, np.nansum(dice, axis=1) / np.maximum((total > 0).sum(axis=1), 1), 1.0)
+        defined = (total > 0).any(axis=1)
+        return np.where(defined, np.nansum(dice, axis=1) / np.maximum((total > 0).sum(axis=1), 1), 1.0)
 
     @property
     def dice_of_all_classes(self) -> np.ndarray:
@@ -69,12 +69,12 @@ def count(truth: np.ndarray, prediction: np.ndarray, *, num_classes: int, ignore
     truth = np.asarray(truth, "int64").reshape(prediction.shape)
     valid = np.ones(truth.shape, bool) if ignore_class is None else truth != ignore_class
     ids = range(1, max(num_classes, 2))
-    there = [valid & (truth == class_id) for class_id in ids]
-    found = [valid & (prediction == class_id) for class_id in ids]
+    true = [valid & (truth == class_id) for class_id in ids]
+    predicted = [valid & (prediction == class_id) for class_id in ids]
     return Counts(
-        true=_pixels(there),
-        predicted=_pixels(found),
-        overlap=_pixels([a & b for a, b in zip(there, found, strict=True)]),
+        true=_pixels(true),
+        predicted=_pixels(predicted),
+        overlap=_pixels([a & b for a, b in zip(true, predicted, strict=True)]),
         pixels=np.count_nonzero(valid, axis=(1, 2)),
     )
 
@@ -85,13 +85,13 @@ def _pixels(masks: list[np.ndarray]) -> np.ndarray:
 
 
 def concatenate(batches: list[Counts]) -> Counts:
-    """The counts of several batches as one."""
+    """Join the counts of several batches."""
     fields = ("true", "predicted", "overlap", "pixels")
     return Counts(*(np.concatenate([getattr(batch, field) for batch in batches]) for field in fields))
 
 
 def trivial(counts: Counts) -> dict[str, Counts]:
-    """What predictors that do not look at the image would have counted.
+    """Counts of the trivial predictors, which ignore the image.
 
     `all_background` predicts no foreground; `all_foreground` predicts the most frequent foreground class everywhere.
     """
@@ -106,7 +106,7 @@ def trivial(counts: Counts) -> dict[str, Counts]:
 
 
 def metrics(counts: Counts, class_names: Sequence[str]) -> dict[str, float]:
-    """Every metric over all images; NaN where it is not defined, such as a rate over no image.
+    """Compute every metric over all images; NaN where it is not defined, such as a rate over no image.
 
     Args:
         counts: Of the images.
@@ -164,38 +164,41 @@ def interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
 def _table(counts: Counts) -> np.ndarray:
     """`(n, 6 F + 7)` float64: what metrics need of each image, so that a sum over rows is all they need."""
     foreground = counts.foreground[:, None]
-    found = counts.predicted.any(axis=1, keepdims=True)
+    positive = counts.predicted.any(axis=1, keepdims=True)
     pixels = np.concatenate([counts.overlap, counts.true, counts.predicted], axis=1)
-    wrong = counts.predicted.sum(axis=1, keepdims=True)
-    seen = counts.pixels[:, None] > 0
-    empty, dice = seen & ~foreground, seen * counts.dice_of_all_classes[:, None]
-    images = [foreground, foreground & found, empty, empty & ~found, empty * wrong, dice, seen]
+    predicted = counts.predicted.sum(axis=1, keepdims=True)
+    counted = counts.pixels[:, None] > 0
+    empty, dice = counted & ~foreground, counted * counts.dice_of_all_classes[:, None]
+    images = [foreground, foreground & positive, empty, empty & ~positive, empty * predicted, dice, counted]
     return np.concatenate([pixels * foreground, pixels, *images], axis=1).astype("float64")
 
 
 def _from_sums(sums: np.ndarray, class_names: Sequence[str]) -> dict[str, np.ndarray]:
     """Metrics `(m,)` from `(m, 6 F + 7)` sums of `_table`."""
     classes = (sums.shape[1] - 7) // 6
-    shown = np.split(sums[:, : 3 * classes], 3, axis=1)
+    # over the images with foreground ("fg"), and over all of them
+    fg_overlap, fg_true, fg_predicted = np.split(sums[:, : 3 * classes], 3, axis=1)
     overlap, true, predicted = np.split(sums[:, 3 * classes : 6 * classes], 3, axis=1)
-    positives, found, empties, left, false_pixels, dice, seen = sums[:, 6 * classes :].T
-    iou = _ratio(shown[0], shown[1] + shown[2] - shown[0])
+    positives, true_positives, negatives, true_negatives, false_pixels, dice, counted = sums[:, 6 * classes :].T
+    iou = _ratio(fg_overlap, fg_true + fg_predicted - fg_overlap)
     values = {
         "iou": mean(iou),
-        "dice": mean(_ratio(2 * shown[0], shown[1] + shown[2])),
-        "per_image_dice": _ratio(dice, seen),
+        "dice": mean(_ratio(2 * fg_overlap, fg_true + fg_predicted)),
+        "per_image_dice": _ratio(dice, counted),
         "precision": mean(_ratio(overlap, predicted)),
         "recall": mean(_ratio(overlap, true)),
-        "image_balanced_accuracy": mean(np.stack([_ratio(found, positives), _ratio(left, empties)], axis=1)),
-        "empty_false_positive_pixels": _ratio(false_pixels, empties),
+        "image_balanced_accuracy": mean(
+            np.stack([_ratio(true_positives, positives), _ratio(true_negatives, negatives)], axis=1)
+        ),
+        "empty_false_positive_pixels": _ratio(false_pixels, negatives),
     }
     if classes > 1:
         values.update({f"iou_{name}": iou[:, index] for index, name in enumerate(class_names)})
     return values
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return np.divide(numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=denominator > 0)
 
 
 def mean(values: np.ndarray) -> np.ndarray:

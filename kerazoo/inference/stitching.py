@@ -1,4 +1,4 @@
-"""Shift-and-stitch: what a strided network says at every pixel, and not only at every f-th.
+"""Shift-and-stitch: the output of a strided network at every pixel, and not only at every f-th.
 
 Long et al., 2015, https://arxiv.org/abs/1411.4038, section 3.2.
 """
@@ -11,16 +11,16 @@ import numpy as np
 
 from kerazoo.arguments import is_whole
 
-WHOLE = math.lcm(256, 7 * 9 * 5)
+_SIZE = math.lcm(256, 7 * 9 * 5)
 """Pixels that every stride divides."""
 
 
 def shift_and_stitch(model: keras.Model, images: Any, *, stride: int | None = None) -> np.ndarray:
-    """Run a strided model on every shift of the images by less than its stride, and interleave what it gives.
+    """Run a strided model on every shift of the images by less than its stride, and interleave its outputs.
 
     Rows i, i + stride, … of the result are those of the images without their first i rows, and columns likewise. So a
-    heat map by `kerazoo.convert.convolutionalise` gets the classifier's word on the window that starts at each
-    pixel. Nothing is interpolated; the price is `stride ** 2` runs of the model.
+    heat map by `kerazoo.convert.convolutionalise` classifies the window that starts at each pixel. Nothing is
+    interpolated; the price is `stride ** 2` runs of the model.
 
     Args:
         model: From images `(B, H, W, C)` of any size to one map, `(B, h, w, K)`: a heat map, an encoder of one level,
@@ -40,19 +40,19 @@ def shift_and_stitch(model: keras.Model, images: Any, *, stride: int | None = No
     if images.ndim != 4:
         raise ValueError(f"`images` must be (B, height, width, channels), received the shape {images.shape}.")
     _check(model)
-    step = _measured(model) if stride is None else stride
+    step = _measured_stride(model) if stride is None else stride
     if not is_whole(step) or step < 1:
         raise ValueError(f"`stride` must be a whole number of at least 1, or None to measure it; received {stride!r}.")
-    parts = {
+    shifted = {
         (down, right): np.asarray(model.predict_on_batch(images[:, down:, right:]))
         for down in range(min(step, images.shape[1]))
         for right in range(min(step, images.shape[2]))
     }
-    first = parts[0, 0]
-    rows = sum(part.shape[1] for (_, right), part in parts.items() if right == 0)
-    columns = sum(part.shape[2] for (down, _), part in parts.items() if down == 0)
+    first = shifted[0, 0]
+    rows = sum(part.shape[1] for (_, right), part in shifted.items() if right == 0)
+    columns = sum(part.shape[2] for (down, _), part in shifted.items() if down == 0)
     stitched = np.empty((first.shape[0], rows, columns, first.shape[3]), first.dtype)
-    for (down, right), part in parts.items():
+    for (down, right), part in shifted.items():
         stitched[:, down::step, right::step] = part
     return stitched
 
@@ -70,14 +70,14 @@ def _check(model: Any) -> None:
         )
 
 
-def _measured(model: keras.Model) -> int:
+def _measured_stride(model: keras.Model) -> int:
     """Pixels per row, by how much larger the map of a larger image is."""
     channels = model.input_shape[-1]
-    sizes = [keras.KerasTensor((1, size, size, channels), dtype=model.inputs[0].dtype) for size in (WHOLE, 2 * WHOLE)]
+    sizes = [keras.KerasTensor((1, size, size, channels), dtype=model.inputs[0].dtype) for size in (_SIZE, 2 * _SIZE)]
     small, large = (keras.tree.flatten(model.compute_output_spec(size))[0].shape[1] for size in sizes)
-    if large <= small or WHOLE % (large - small):
+    if large <= small or _SIZE % (large - small):
         raise ValueError(
-            f"{model.name!r} has no exact stride: {WHOLE} more rows of the image are {large - small} more of its map. "
+            f"{model.name!r} has no exact stride: {_SIZE} more rows of the image are {large - small} more of its map. "
             "Give `stride`."
         )
-    return WHOLE // (large - small)
+    return _SIZE // (large - small)

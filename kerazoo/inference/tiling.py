@@ -57,7 +57,7 @@ class Tiling:
         total = np.zeros((*size, parts[0].shape[-1]), "float32")
         weight = np.zeros((*size, 1), "float32")
         for (rows, columns), part in zip(self.spans(size), parts, strict=True):
-            window = np.outer(self._fade(rows, size[0]), self._fade(columns, size[1]))[..., None].astype("float32")
+            window = np.outer(self._weigh(rows, size[0]), self._weigh(columns, size[1]))[..., None].astype("float32")
             total[rows, columns] += window * part
             weight[rows, columns] += window
         return total / weight
@@ -79,7 +79,7 @@ class Tiling:
             start = size - tile
         yield slice(start, size)
 
-    def _fade(self, span: slice, size: int) -> np.ndarray:
+    def _weigh(self, span: slice, size: int) -> np.ndarray:
         """Weights of the pixels of a tile along one axis: 1 inside, falling to almost 0 towards neighboring tiles."""
         length = span.stop - span.start
         weights = np.ones(length)

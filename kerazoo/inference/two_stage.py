@@ -73,11 +73,7 @@ def TwoStage(
 
 
 def _logits(model: Any, key: str, *, rank: int) -> Tensor:
-    """The symbolic logits that a stage gives.
-
-    Raises:
-        ValueError: it gives none, or probabilities.
-    """
+    """The symbolic logits that a stage gives, once they have proved to be some."""
     stage = "segmenter" if key == "mask" else "classifier"
     image_input(model, name=stage)
     output = named_output(model, key, rank=rank)

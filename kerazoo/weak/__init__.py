@@ -33,7 +33,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`kerazoo.explain` stands above this package, and its functions keep their old names here."""
+    """Import the functions of `kerazoo.explain`, which keep their old names here, on first use."""
     if name not in ("activation_maximization", "first_filters", "grad_cam"):
         raise AttributeError(f"module 'kerazoo.weak' has no attribute {name!r}")
     return getattr(importlib.import_module("kerazoo.explain"), name)

@@ -1,4 +1,4 @@
-"""What maps are worth: pixels against masks, and images against labels, side by side."""
+"""Evaluation of class maps: pixels against masks, and images against labels, side by side."""
 
 import json
 from dataclasses import asdict
@@ -75,29 +75,29 @@ def evaluate(
         threshold = Threshold(value=float(threshold), normalize="sigmoid", using="argument")
     settings = {"normalize": threshold.normalize, "batch_size": batch_size, **threshold.options, **options}
     pixels, foreground = _Scores(source.num_classes, source.ignore_class), source.foreground
-    dice, there, telling, by_model = [], [], [], labels == "model"
-    for index, one in enumerate(class_maps(model, source, **settings)):
-        truth, mask = source.mask(index), _thresholded(one.maps, threshold.value)
+    dice, predicted, any_foreground, by_model = [], [], [], labels == "model"
+    for index, image in enumerate(class_maps(model, source, **settings)):
+        truth, mask = source.mask(index), _thresholded(image.maps, threshold.value)
         pixels.add(truth, mask)
         dice.append(_dice(truth, mask, source.ignore_class))
-        telling.append(bool(mask.any()) or bool(foreground[index]))
-        label = one.label if by_model else None
+        any_foreground.append(bool(mask.any()) or bool(foreground[index]))
+        label = image.label if by_model else None
         by_model = label is not None
-        shown = one.maps.max(axis=(0, 1)) > threshold.value if label is None else label > 0.5
-        there.append(shown if source.num_classes == 1 else shown[1:])
+        classes = image.maps.max(axis=(0, 1)) > threshold.value if label is None else label > 0.5
+        predicted.append(classes if source.num_classes == 1 else classes[1:])
     result = {
         "images": len(source),
         "threshold": asdict(threshold),
         "chosen": _CHOSEN[threshold.using],
         "labels": "label logit above 0" if by_model else "maximum of the map above the threshold",
         "class_names": list(source.class_names),
-        "metrics": {**pixels.result(), **_of_images(source, np.stack(there))},
+        "metrics": {**pixels.result(), **_of_images(source, np.stack(predicted))},
     }
     if to is not None:
         order = np.argsort(dice, kind="stable")
-        order = order[np.array(telling)[order]] if any(telling) else order
-        some = order[np.unique(np.linspace(0, len(order) - 1, min(pictures, len(order))).round().astype(int))]
-        _write(Path(to), result, model, source.subset(some), threshold, settings)
+        order = order[np.array(any_foreground)[order]] if any(any_foreground) else order
+        shown = order[np.unique(np.linspace(0, len(order) - 1, min(pictures, len(order))).round().astype(int))]
+        _write(Path(to), result, model, source.subset(shown), threshold, settings)
     return result
 
 
@@ -108,12 +108,12 @@ class _Scores:
         self.num_classes = num_classes
         self.metrics = [metric(num_classes, images="all", ignore_class=ignore_class) for metric in METRICS]
 
-    def add(self, truth: np.ndarray, found: np.ndarray) -> None:
-        """Class ids `(H, W)`."""
+    def add(self, truth: np.ndarray, prediction: np.ndarray) -> None:
+        """Update the metrics with class ids `(H, W)`."""
         if self.num_classes == 1:
-            logits = np.where(found > 0, 1, -1)[..., None]
+            logits = np.where(prediction > 0, 1, -1)[..., None]
         else:
-            logits = found[..., None] == np.arange(self.num_classes)
+            logits = prediction[..., None] == np.arange(self.num_classes)
         for metric in self.metrics:
             metric.update_state(truth[None], logits[None].astype("float32"))
 
@@ -121,13 +121,13 @@ class _Scores:
         return {prefix + metric.name: float(keras.ops.convert_to_numpy(metric.result())) for metric in self.metrics}
 
 
-def _of_images(source: Source, there: np.ndarray) -> dict[str, float]:
-    """The metrics of images, mean over the foreground classes; `there` `(n, F)` bool."""
-    shown = source.labels if source.num_classes == 1 else source.labels[:, 1:]
+def _of_images(source: Source, predicted: np.ndarray) -> dict[str, float]:
+    """The metrics of images, mean over the foreground classes; `predicted` is `(n, F)` bool."""
+    labels = source.labels if source.num_classes == 1 else source.labels[:, 1:]
     results = []
-    for truth, found in zip(shown.T, there.T, strict=True):
+    for truth, prediction in zip(labels.T, predicted.T, strict=True):
         scores = _Scores(1)
-        scores.add(truth[:, None].astype(np.uint8), found[:, None])
+        scores.add(truth[:, None].astype(np.uint8), prediction[:, None])
         results.append(scores.result(CLS))
     return {name: float(np.mean([result[name] for result in results])) for name in results[0]}
 
@@ -139,21 +139,19 @@ def _thresholded(maps: np.ndarray, threshold: float) -> np.ndarray:
 def _dice(truth: np.ndarray, mask: np.ndarray, ignore_class: int | None) -> float:
     """Of the foreground as a whole; 1 if there is none in either."""
     valid = np.ones(truth.shape, bool) if ignore_class is None else truth != ignore_class
-    true, found = (truth > 0) & valid, (mask > 0) & valid
-    total = np.count_nonzero(true) + np.count_nonzero(found)
-    return 2 * np.count_nonzero(true & found & (truth == mask)) / total if total else 1.0
+    true, predicted = (truth > 0) & valid, (mask > 0) & valid
+    total = np.count_nonzero(true) + np.count_nonzero(predicted)
+    return 2 * np.count_nonzero(true & predicted & (truth == mask)) / total if total else 1.0
 
 
 def _write(
-    to: Path, result: dict[str, Any], model: keras.Model, some: Source, threshold: Threshold, settings: dict[str, Any]
+    to: Path, result: dict[str, Any], model: keras.Model, shown: Source, threshold: Threshold, settings: dict[str, Any]
 ) -> None:
     to.mkdir(parents=True, exist_ok=True)
     rows = []
-    for index, one in enumerate(class_maps(model, some, **settings)):
-        mask = _thresholded(one.maps, threshold.value)
-        rows.append(
-            {"id": one.id, "image": some.image(index), "truth": some.mask(index), "heat": one.maps, "mask": mask}
-        )
-    plots.heat_maps(rows, to / PICTURE, class_names=some.class_names, ignore_class=some.ignore_class)
+    for index, output in enumerate(class_maps(model, shown, **settings)):
+        image, truth, mask = shown.image(index), shown.mask(index), _thresholded(output.maps, threshold.value)
+        rows.append({"id": output.id, "image": image, "truth": truth, "heat": output.maps, "mask": mask})
+    plots.heat_maps(rows, to / PICTURE, class_names=shown.class_names, ignore_class=shown.ignore_class)
     (to / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     html.write(to)

@@ -133,43 +133,44 @@ def pseudo_masks(
     options = {**threshold.options, **options}
     made = {"threshold": threshold.to_dict(), "labels": labels, "refined": refine is not None, "options": options}
     directory = None if to is None else _Directory(Path(to), source)
-    shown, masks = source.labels if labels == "given" else None, []
-    found = np.zeros((len(source), source.num_classes), bool)
+    given, masks = source.labels if labels == "given" else None, []
+    mask_labels = np.zeros((len(source), source.num_classes), bool)
     maps = class_maps(model, source, normalize=threshold.normalize, batch_size=batch_size, **options)
-    for index, one in enumerate(maps):
-        foreground = one.maps if source.num_classes == 1 else one.maps[..., 1:]
-        there = None if shown is None else shown[index] if source.num_classes == 1 else shown[index, 1:]
-        mask = mask_of(foreground, threshold.value, there)
+    for index, output in enumerate(maps):
+        foreground = output.maps if source.num_classes == 1 else output.maps[..., 1:]
+        label = None if given is None else given[index] if source.num_classes == 1 else given[index, 1:]
+        mask = mask_of(foreground, threshold.value, label)
         if refine is not None:
             mask = refine(source.image(index), foreground, mask).astype(np.uint8)
         masks.append((*mask.shape, zlib.compress(mask.tobytes(), 1)))
-        ids = np.unique(mask)
-        found[index] = [len(ids) > 1 or ids[0] > 0] if source.num_classes == 1 else np.isin(range(found.shape[1]), ids)
-        if source.num_classes > 1:
-            found[index, 0] = not found[index, 1:].any()
+        if source.num_classes == 1:
+            mask_labels[index] = mask.any()
+        else:
+            mask_labels[index, 1:] = np.isin(range(1, source.num_classes), mask)
+            mask_labels[index, 0] = not mask.any()
         if directory is not None:
             directory.write(index, mask)
     if directory is not None:
         directory.stamp(made)
-    return Source(PseudoMasks(source=source, masks=masks, labels=found, made=made))
+    return Source(PseudoMasks(source=source, masks=masks, labels=mask_labels, made=made))
 
 
-def mask_of(maps: np.ndarray, threshold: float, shown: np.ndarray | None = None) -> np.ndarray:
+def mask_of(maps: np.ndarray, threshold: float, label: np.ndarray | None = None) -> np.ndarray:
     """Class ids from maps.
 
     Args:
         maps: `(H, W, F)` of the foreground classes.
         threshold: What a map must be above.
-        shown: `(F,)` bool, which classes the image has; None if that is not known.
+        label: `(F,)` bool, which classes the image shows; None if that is not known.
 
     Returns: `(H, W)` uint8: 0, or 1 + the index of the highest map.
     """
-    if shown is not None:
-        maps = np.where(shown, maps, -np.inf)
+    if label is not None:
+        maps = np.where(label, maps, -np.inf)
     above = maps > threshold
     best = np.where(above, maps, -np.inf)
-    if shown is not None:
-        for k in np.flatnonzero(shown & ~above.any(axis=(0, 1))):
+    if label is not None:
+        for k in np.flatnonzero(label & ~above.any(axis=(0, 1))):
             peak = maps[..., k] >= maps[..., k].max()
             above[peak, k], best[peak, k] = True, np.inf  # also where another class is higher
     return np.where(above.any(axis=-1), 1 + best.argmax(axis=-1), 0).astype(np.uint8)

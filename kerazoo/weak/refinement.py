@@ -1,4 +1,4 @@
-"""Masks that end where the image has an edge: random walks on the affinities of neighboring pixels.
+"""Refinement of masks to the edges of the image: random walks on the affinities of neighboring pixels.
 
 Grady, 2006, https://doi.org/10.1109/TPAMI.2006.233. Class maps find objects and blur their borders; the image knows
 where those are. It takes no dense CRF and nothing trained.
@@ -44,7 +44,7 @@ def random_walk(
     ids = np.unique(mask)
     if len(ids) < 2 or np.ptp(image) == 0:
         return mask.astype(np.uint8)
-    seeds = np.zeros(mask.shape, np.int32)  # 0: undecided; else 1 + position in `ids`
+    seeds = np.zeros(mask.shape, np.int32)  # 0: uncertain; else 1 + position in `ids`
     for position, class_id in enumerate(ids, start=1):
         inside = mask == class_id
         surety = -maps.max(axis=-1) if class_id == 0 else maps[..., class_id - 1]

@@ -1,4 +1,4 @@
-"""Where a class map becomes a mask: a threshold chosen without masks, unless masks are asked for."""
+"""The threshold that makes a mask of a class map: chosen without masks, unless masks are asked for."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -20,7 +20,7 @@ class Threshold:
 
     Attributes:
         value: Pixels whose map is above it are of the class, in [0, 1].
-        normalize: What the maps are that it is for, see `class_maps`.
+        normalize: The `normalize` of `class_maps` for which it holds.
         using: "image_labels", "maximum" or "masks": what it was chosen with. Whatever is reported of a method that
             learns from labels alone is not comparable if this is "masks".
         score: Matthews correlation at the threshold: of images ("image_labels") or of pixels ("masks"), mean over the
@@ -40,7 +40,7 @@ class Threshold:
         return self.value
 
     def to_dict(self) -> dict[str, Any]:
-        """What is saved beside masks that were made with it."""
+        """The fields, as they are saved beside masks that were made with it."""
         return asdict(self)
 
 
@@ -88,9 +88,9 @@ def choose_threshold(
         )
     maps = class_maps(model, source, normalize=normalize, batch_size=batch_size, **options)
     if using == "image_labels":
-        value, score = _by_labels(np.stack([_foreground(out.maps).max(axis=(0, 1)) for out in maps]), source)
+        value, score = _by_labels(np.stack([_foreground(image.maps).max(axis=(0, 1)) for image in maps]), source)
     else:
-        value, score = _by_masks((out.maps for out in maps), source)
+        value, score = _by_masks((image.maps for image in maps), source)
     return Threshold(
         value=value, normalize=normalize, using=using, score=score, images=len(source), options=dict(options)
     )
@@ -98,48 +98,48 @@ def choose_threshold(
 
 def _by_labels(maxima: np.ndarray, source: Source) -> tuple[float, float]:
     """Threshold and Matthews correlation of images; `maxima` `(n, F)`."""
-    shown = source.labels if source.num_classes == 1 else source.labels[:, 1:]
-    _check_both(shown.sum(axis=0), len(shown), source, "image labels", "images")
+    labels = source.labels if source.num_classes == 1 else source.labels[:, 1:]
+    _check_both(labels.sum(axis=0), len(labels), source, "image labels", "images")
     values = np.unique(maxima)
     candidates = np.concatenate([[values[0] / 2], (values[1:] + values[:-1]) / 2])
-    above = np.stack([_above(maxima[:, k], candidates) for k in range(maxima.shape[1])])
-    hits = np.stack([_above(maxima[shown[:, k], k], candidates) for k in range(maxima.shape[1])])
-    return _best(candidates, hits, above, shown.sum(axis=0), len(shown))
+    predicted = np.stack([_count_above(maxima[:, k], candidates) for k in range(maxima.shape[1])])
+    hits = np.stack([_count_above(maxima[labels[:, k], k], candidates) for k in range(maxima.shape[1])])
+    return _best(candidates, hits, predicted, labels.sum(axis=0), len(labels))
 
 
 def _by_masks(maps: Iterator[np.ndarray], source: Source) -> tuple[float, float]:
     """Threshold and Matthews correlation of pixels, from histograms."""
     classes = range(1, max(source.num_classes, 2))
     counts = np.zeros((2, len(classes), _BINS), np.int64)  # all pixels, and those of the class
-    for index, one in enumerate(maps):
+    for index, image_maps in enumerate(maps):
         mask = source.mask(index)
         valid = np.ones(mask.shape, bool) if source.ignore_class is None else mask != source.ignore_class
-        bins = np.minimum((_foreground(one) * _BINS).astype(int), _BINS - 1)
+        bins = np.minimum((_foreground(image_maps) * _BINS).astype(int), _BINS - 1)
         for k, class_id in enumerate(classes):
-            for row, chosen in enumerate((valid, valid & (mask == class_id))):
-                counts[row, k] += np.bincount(bins[..., k][chosen], minlength=_BINS)
-    pixels = int(counts[0, 0].sum())
-    _check_both(counts[1].sum(axis=1), pixels, source, "masks", "pixels")
-    above, hits = (row[:, ::-1].cumsum(axis=1)[:, ::-1] for row in counts)
+            for row, pixels in enumerate((valid, valid & (mask == class_id))):
+                counts[row, k] += np.bincount(bins[..., k][pixels], minlength=_BINS)
+    total = int(counts[0, 0].sum())
+    _check_both(counts[1].sum(axis=1), total, source, "masks", "pixels")
+    predicted, hits = (row[:, ::-1].cumsum(axis=1)[:, ::-1] for row in counts)
     # A pixel of bin b is above every threshold that is at or below its lower edge, b / _BINS; 0 itself is none.
-    return _best(np.arange(1, _BINS) / _BINS, hits[:, 1:], above[:, 1:], counts[1].sum(axis=1), pixels)
+    return _best(np.arange(1, _BINS) / _BINS, hits[:, 1:], predicted[:, 1:], counts[1].sum(axis=1), total)
 
 
 def _best(
-    candidates: np.ndarray, hits: np.ndarray, above: np.ndarray, positives: np.ndarray, total: int
+    candidates: np.ndarray, hits: np.ndarray, predicted: np.ndarray, positives: np.ndarray, total: int
 ) -> tuple[float, float]:
     """The candidate with the best correlation, mean over classes; the middle one of the first run of equals."""
     true = positives[:, None].astype(float)
-    spread = np.sqrt(above.astype(float) * (total - above) * true * (total - true))
+    spread = np.sqrt(predicted.astype(float) * (total - predicted) * true * (total - true))
     correlation = np.divide(
-        total * hits.astype(float) - above * true, spread, out=np.zeros_like(spread), where=spread > 0
+        total * hits.astype(float) - predicted * true, spread, out=np.zeros_like(spread), where=spread > 0
     ).mean(axis=0)
     best = np.flatnonzero(np.isclose(correlation, correlation.max(), rtol=0, atol=1e-12))
     run = best[: np.argmax(np.append(np.diff(best) > 1, True)) + 1]
     return float((candidates[run[0]] + candidates[run[-1]]) / 2), float(correlation.max())
 
 
-def _above(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+def _count_above(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """How many values are above each threshold."""
     return len(values) - np.searchsorted(np.sort(values), thresholds, side="right")
 

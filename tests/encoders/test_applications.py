@@ -347,7 +347,7 @@ def test_what_keras_has_and_we_refuse():
     undilatable = {name for name, part in VARIANTS.items() if not part.dilatable}
     assert undilatable == {"inceptionv3", "inceptionresnetv2"}
     assert all(part.output_strides == (32, 16, 8) for name, part in VARIANTS.items() if name not in undilatable)
-    version_1 = Application(function="ResNet50", normalization=VARIANTS["vgg16"].normalization)
+    version_1 = Application(function="ResNet50", preprocessing=VARIANTS["vgg16"].preprocessing)
     _, declared = build_encoder(version_1, image_shape=(None, None, 3), output_stride=8)
     assert declared == (2, 4, 8, 8, 8)
 
@@ -369,11 +369,11 @@ def test_the_reason_why_nasnet_is_refused_is_true():
 
 
 def test_unknown_functions_are_named():
-    normalization = VARIANTS["vgg16"].normalization
+    preprocessing = VARIANTS["vgg16"].preprocessing
     with pytest.raises(ValueError, match=r"received 'VGG61'\. Did you mean .*'VGG16'"):
-        Application(function="VGG61", normalization=normalization)
+        Application(function="VGG61", preprocessing=preprocessing)
     with pytest.raises(ValueError, match="must be the name of a classifier"):
-        Application(function="vgg16", normalization=normalization)  # a module
+        Application(function="vgg16", preprocessing=preprocessing)  # a module
 
 
 def test_output_strides_that_cannot_be():
