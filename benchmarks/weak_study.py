@@ -8,11 +8,13 @@ same for all seeds; a seed is that of the initial weights, of the order of the i
 seed that has finished is a row of `results/weak_study_DATA.csv`, and is not trained again. `docs/weak_study.md` says
 what came out.
 
+Seeds and table are those of `kerazoo study`; the arms are none of its recipes, which train with masks and judge by them
+alone.
+
 Settings were tried with other seeds (100 and 101) than those reported, and judged by the validation split.
 """
 
 import argparse
-import csv
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ import numpy as np
 from machine import RESULTS, describe
 
 from kerazoo.data.reader import Facts, Reader
+from kerazoo.training.study import append_row, read_table, seeds_of
 
 SIZE = 64
 ARMS = ("cam_beta", "cam_beta_unsmoothed", "cam_alpha", "supervised")
@@ -201,30 +204,6 @@ def correlation(truth: np.ndarray, found: np.ndarray) -> float:
     return float(metric.result())
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def append(path: Path, row: dict[str, str]) -> None:
-    """One more row; columns that it lacks stay empty."""
-    fields = list(read(path)[0]) if path.exists() else list(row)
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        table = csv.DictWriter(file, fieldnames=fields, restval="", lineterminator="\n")
-        if new:
-            table.writeheader()
-        table.writerow(row)
-
-
-def seeds_of(text: str) -> list[int]:
-    """`0-9` or `0,3,5`."""
-    parts = (part.split("-") for part in text.split(","))
-    return [seed for part in parts for seed in range(int(part[0]), int(part[-1]) + 1)]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="synthetic", help="synthetic, or the directory of the magnetic tile images")
@@ -243,7 +222,7 @@ def main() -> None:
     epochs = arguments.epochs or EPOCHS[name]
     for seed in arguments.seeds:
         for arm in arguments.arm or ARMS:
-            if any((row["arm"], row["seed"]) == (arm, str(seed)) for row in read(path)):
+            if any((row["arm"], row["seed"]) == (arm, str(seed)) for row in read_table(path)):
                 continue
             if arm not in arms:
                 arms[arm] = Arm(arm, splits[0], epochs=epochs, sigma=arguments.sigma)
@@ -259,7 +238,7 @@ def main() -> None:
                 **numbers,
                 **machine,
             }
-            append(path, row)
+            append_row(path, row)
             print(arm, seed, f"{seconds:.0f} s, test MCC", numbers["test_image_labels_mcc"], flush=True)
 
 

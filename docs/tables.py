@@ -67,6 +67,13 @@ def recipe() -> str:
     return _table(("field", "default", "meaning"), _fields(Recipe))
 
 
+def study() -> str:
+    """Table of the fields of a study."""
+    from kerazoo.training.study import Study
+
+    return _table(("field", "default", "meaning"), _fields(Study))
+
+
 def losses_at_one_percent() -> str:
     """Table of each loss for a mean prediction of 0.01 on an empty image, from the records of tests and benchmarks."""
     steps = {"none": "nowhere", "down": "down", "up": "up", "both": "up and down"}
@@ -308,11 +315,13 @@ def _fields(section: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     for name, field in section.model_fields.items():
         kinds: list[Any] = [kind for kind in (field.annotation, *get_args(field.annotation)) if inspect.isclass(kind)]
         inner = [kind for kind in kinds if getattr(kind, "model_fields", {}).keys() - Part.model_fields.keys()]
-        if not inner or field.default is None:
-            default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
+        if not inner or field.default in (None, ()):
+            value = json.dumps(field.get_default(call_default_factory=True), default=str)
+            default = "required" if field.is_required() else f"`{value}`"
             yield f"`{prefix}{name}`", default, described.get(name) or _first_sentence(inspect.getdoc(section))
         if inner:
-            yield from _fields(inner[0], f"{prefix}{name}.")
+            index = "0." if field.default == () else ""  # of a list, as an override writes it
+            yield from _fields(inner[0], f"{prefix}{name}.{index}")
 
 
 def _arguments(documented: object) -> dict[str, str]:
@@ -350,6 +359,7 @@ TABLES = {
     "augmentations": lambda: functions("kerazoo.data.batches.augment", "AUGMENTATIONS"),
     "commands": commands,
     "recipe": recipe,
+    "study": study,
     "losses_at_one_percent": losses_at_one_percent,
     "losses_on_empty_images": lambda: losses_on("empty"),
     "losses_on_objects": lambda: losses_on("object"),

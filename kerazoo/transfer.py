@@ -53,8 +53,10 @@ class TrainableTable:
         return "\n".join(f"{row.part:<{width}}  {row.trainable:>12,} of {row.total:>12,} trainable" for row in rows)
 
 
-def freeze(model: keras.Model, part: str = "encoder", *, batchnorm: str = "frozen") -> None:
-    """Stop training a part of a model, and print what is left to train.
+def freeze(
+    model: keras.Model, part: str = "encoder", *, up_to_stride: int | None = None, batchnorm: str = "frozen"
+) -> None:
+    """Stop training a part of a model, or the fine end of an encoder only, and print what is left to train.
 
     The flag is set on leaf layers, so that a later `unfreeze` of some of them is not hidden by their container. The
     model has to be compiled again afterwards; Keras says so when that is forgotten.
@@ -62,14 +64,25 @@ def freeze(model: keras.Model, part: str = "encoder", *, batchnorm: str = "froze
     Args:
         model: Model of `kerazoo.segmenter`, or any model with a layer called `part`.
         part: Name of the sub-model or layer.
+        up_to_stride: Only the layers that levels of this stride and finer ones need; None for all of the part.
         batchnorm: "frozen" keeps batch norm at its moving statistics, which then do not move, and freezes its scale and
             offset with them; "train" leaves all batch norm layers of the part trainable.
 
     Raises:
-        ValueError: the model has no such part (its parts are named), or `batchnorm` is neither of the two.
+        ValueError: the model has no such part (its parts are named), `batchnorm` is neither of the two, or no level is
+            that fine.
     """
     _check_batchnorm(batchnorm)
-    _set_flags(model, _part(model, part), lambda layer: batchnorm == "train" and _is_batchnorm(layer))
+    container = _part(model, part)
+    chosen = None if up_to_stride is None else layers_up_to(container, up_to_stride)
+
+    def flag(layer: keras.layers.Layer) -> bool:
+        if _is_batchnorm(layer) and batchnorm == "train":
+            return True
+        return layer.trainable and chosen is not None and id(layer) not in chosen
+
+    _set_flags(container, flag)
+    _announce(model)
 
 
 def unfreeze(
@@ -89,13 +102,47 @@ def unfreeze(
     """
     _check_batchnorm(batchnorm)
     container = _part(model, part)
-    finer = set() if from_stride is None else _layers_of_finer_levels(container, from_stride)
+    finer = set() if from_stride is None else _layers_finer_than(container, from_stride)
 
     def flag(layer: keras.layers.Layer) -> bool:
         chosen = id(layer) not in finer and (batchnorm == "train" or not _is_batchnorm(layer))
         return chosen or layer.trainable
 
-    _set_flags(model, container, flag)
+    _set_flags(container, flag)
+    _announce(model)
+
+
+def set_trainable(
+    model: keras.Model, *, frozen: str | None, up_to_stride: int | None = None, batchnorm: str | None = None
+) -> None:
+    """Train all of a model except what is named, whatever was frozen before, and print nothing.
+
+    Args:
+        model: As in `freeze`.
+        frozen: Name of the part that is not trained, or None.
+        up_to_stride: As in `freeze`.
+        batchnorm: Batch norm of that part, of the encoder if `frozen` is None: "frozen" or "train" whatever becomes of
+            the other layers; None for as they are.
+
+    Raises:
+        ValueError: as `freeze`.
+    """
+    _check_batchnorm(batchnorm or "frozen")
+    part = _part(model, frozen or "encoder") if frozen or batchnorm else None
+    inside = set() if part is None else {id(leaf) for leaf in leaf_layers(part)}
+    chosen = inside if frozen else set()
+    if frozen and part is not None and up_to_stride is not None:
+        chosen = layers_up_to(part, up_to_stride)
+
+    def flag(layer: keras.layers.Layer) -> bool:
+        if batchnorm is not None and _is_batchnorm(layer) and id(layer) in inside:
+            return batchnorm == "train"
+        return id(layer) not in chosen
+
+    model.trainable = True
+    for layer in model.layers:
+        _set_flags(layer, flag)
+    model.compiled = False
 
 
 def trainable_table(model: keras.Model) -> TrainableTable:
@@ -134,12 +181,15 @@ def _part(model: keras.Model, part: str) -> keras.layers.Layer:
     raise ValueError(f"The model {model.name!r} has no part {part!r}; its parts are {parts}.")
 
 
-def _set_flags(model: keras.Model, container: keras.layers.Layer, flag: Callable[[keras.layers.Layer], bool]) -> None:
+def _set_flags(container: keras.layers.Layer, flag: Callable[[keras.layers.Layer], bool]) -> None:
     leaves = list(leaf_layers(container))
     flags = [flag(leaf) for leaf in leaves]  # before the containers are opened, which thaws everything
     container.trainable = True
     for leaf, trainable in zip(leaves, flags, strict=True):
         leaf.trainable = trainable
+
+
+def _announce(model: keras.Model) -> None:
     model.compiled = False
     table = trainable_table(model)
     print(f"trainable {_short(table.trainable)} of {_short(table.total)} parameters; compile the model again")
@@ -149,14 +199,40 @@ def _short(count: int) -> str:
     return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.1f} k"
 
 
-def _layers_of_finer_levels(encoder: keras.layers.Layer, from_stride: int) -> set[int]:
-    """Identities of the leaf layers that some level finer than `from_stride` needs."""
+def layers_up_to(encoder: keras.layers.Layer, stride: int) -> set[int]:
+    """Identities of the leaf layers that the levels of an encoder up to a stride need.
+
+    Raises:
+        ValueError: `encoder` has no levels, or none is that fine.
+    """
+    measured = _strides(encoder, "up_to_stride")
+    if min(measured) > stride:
+        raise ValueError(f"No level of {encoder.name!r} has a stride of at most {stride}: there are {measured}.")
+    return _layers_of(encoder, [n <= stride for n in measured])
+
+
+def stages(encoder: keras.layers.Layer) -> dict[int, set[int]]:
+    """Identities of the leaf layers that each stride of an encoder needs beyond the finer ones, fine to coarse."""
+    found: dict[int, set[int]] = {}
+    for stride in sorted(set(_strides(encoder, "layer_decay"))):
+        found[stride] = layers_up_to(encoder, stride).difference(*found.values())
+    return found
+
+
+def _layers_finer_than(encoder: keras.layers.Layer, stride: int) -> set[int]:
+    measured = _strides(encoder, "from_stride")
+    if max(measured) < stride:
+        raise ValueError(f"No level of {encoder.name!r} has a stride of at least {stride}: there are {measured}.")
+    return _layers_of(encoder, [n < stride for n in measured])
+
+
+def _strides(encoder: keras.layers.Layer, argument: str) -> list[int]:
     if not isinstance(encoder, keras.Model) or len(encoder.inputs) != 1:
-        raise ValueError(f"`from_stride` is for encoders, and {encoder.name!r} is none. Leave it out.")
-    measured = strides(encoder)
-    if max(measured) < from_stride:
-        raise ValueError(f"No level of {encoder.name!r} has a stride of at least {from_stride}: there are {measured}.")
-    finer = [output for stride, output in zip(measured, encoder.outputs, strict=True) if stride < from_stride]
-    if not finer:
-        return set()
-    return {id(leaf) for leaf in leaf_layers(keras.Model(encoder.inputs, finer))}
+        raise ValueError(f"`{argument}` is for encoders, and {encoder.name!r} is none. Leave it out.")
+    return strides(encoder)
+
+
+def _layers_of(encoder: keras.Model, chosen: list[bool]) -> set[int]:
+    """Identities of the leaf layers that the chosen outputs need."""
+    outputs = [output for output, wanted in zip(encoder.outputs, chosen, strict=True) if wanted]
+    return {id(leaf) for leaf in leaf_layers(keras.Model(encoder.inputs, outputs))} if outputs else set()

@@ -8,7 +8,6 @@ import tomllib
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 from support.source_tree import REPOSITORY
 from support.tiers import thorough
@@ -100,12 +99,16 @@ def test_code_of_the_pages_runs(page, tmp_path, monkeypatch):
 
 
 def test_recipes_of_the_pages_are_valid():
-    from kerazoo.training.recipe import Recipe
+    """Those that show some sections have the others of the first; what has arms is a study."""
+    from kerazoo.training import Recipe, Study
+    from kerazoo.training.overrides import read_yaml
 
-    recipes = [block for text in TEXTS.values() for block in blocks(text, "yaml")]
-    assert recipes
-    for block in recipes:
-        Recipe.parse(yaml.safe_load(block))
+    shown = [read_yaml(block) for text in TEXTS.values() for block in blocks(text, "yaml")]
+    first, *others = [content for content in shown if "arms" not in content]
+    for content in (first, *others):
+        Recipe.parse({**first, **content})
+    assert others
+    assert [Study.model_validate(content) for content in shown if "arms" in content]
 
 
 def test_commands_of_the_pages_exist():

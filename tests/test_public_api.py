@@ -22,6 +22,7 @@ POSITIONAL_DEFAULTS = {
     "freeze(part)": 'kz.freeze(model, "encoder")',
     "unfreeze(part)": 'kz.unfreeze(model, "encoder")',
     "saved_model(rule)": "kz.export.saved_model(model, path, rule)",
+    "study(data)": 'kz.training.study("study.yaml", directory, data)',
     "train(data)": "kz.training.train(recipe, run_directory, data)",
     "evaluate(split)": 'kz.training.evaluate(run_directory, "val", data)',
     "evaluate(data)": 'kz.training.evaluate(run_directory, "val", data)',

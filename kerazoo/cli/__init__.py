@@ -232,6 +232,24 @@ def compare(
 
 
 @app.command()
+def study(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="YAML file; there are some in benchmarks/studies/.")],
+    data: DataOption = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="DIR", help="Where results and runs go; studies/NAME if not given.")
+    ] = None,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Runs at the same time.")] = 1,
+) -> None:
+    """Train the arms of a study over seeds and compare them; started again it goes on."""
+    _load_keras()
+    from kerazoo import training
+
+    settings = training.Study.load(study)
+    to = to or Path("studies") / settings.name
+    training.study(settings, to, data, processes=processes, console=console_of())
+
+
+@app.command()
 def report(run: RunArgument) -> None:
     """Write report.html of a run anew from the files in its directory."""
     from kerazoo.report import html

@@ -32,6 +32,7 @@ class Commands(TyperGroup):
             advice = {
                 "train": "; the same command with --resume continues",
                 "prepare": "; the same command continues",
+                "study": "; the same command continues",
             }.get(ctx.invoked_subcommand, "")
             typer.secho(f"kerazoo: interrupted{advice}.", err=True)
             raise typer.Exit(130) from error

@@ -131,8 +131,15 @@ def intervals(
 
     Resamplings in which a metric is not defined (no empty image was drawn) are left out for it.
     """
-    draws = resampled_sums(_table(counts), resamplings=resamplings, seed=seed)
-    return {name: interval(values, confidence) for name, values in _from_sums(draws, class_names).items()}
+    draws = resampled_metrics(counts, class_names, resamplings=resamplings, seed=seed)
+    return {name: interval(values, confidence) for name, values in draws.items()}
+
+
+def resampled_metrics(
+    counts: Counts, class_names: Sequence[str], *, resamplings: int, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """`metrics`, each `(resamplings,)`, of images drawn with replacement; of as many images a seed draws the same."""
+    return _from_sums(resampled_sums(_table(counts), resamplings=resamplings, seed=seed), class_names)
 
 
 def resampled_sums(table: np.ndarray, *, resamplings: int, seed: int = 0) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""Optimizers that Keras does not have; learning rate schedules are Keras's own."""
+"""Optimizers that Keras does not have, and the warm-up; learning rate schedules are Keras's own."""
 
 from kerazoo.optimizers.angular_grad import AngularGrad
 from kerazoo.optimizers.radam import RAdam
+from kerazoo.optimizers.warm_up import WarmUp
 from kerazoo.registry import Registry
 
 OPTIMIZERS = Registry("optimizer", {"angular_grad": AngularGrad, "radam": RAdam})
@@ -9,4 +10,4 @@ OPTIMIZERS = Registry("optimizer", {"angular_grad": AngularGrad, "radam": RAdam}
 list = OPTIMIZERS.list
 create = OPTIMIZERS.create
 
-__all__ = ["OPTIMIZERS", "AngularGrad", "RAdam", "create", "list"]
+__all__ = ["OPTIMIZERS", "AngularGrad", "RAdam", "WarmUp", "create", "list"]

@@ -39,8 +39,9 @@ def write(run_directory: str | Path) -> Path:
     """Write `report.html` of a run from the files in its directory.
 
     It reads `evaluation.json` (as `kerazoo.training.evaluate` returns it), `metrics.csv`, `recipe.yaml`, `split.csv`,
-    `environment.json`, `audit.json`, `rule.json` (of a tuned decision rule), `weak.json` (of `kerazoo.weak.evaluate`),
-    and the PNG files in `plots/` and `gallery/`. A metric is a number, or a mapping of `value`, `low` and `high`.
+    `environment.json`, `audit.json`, `start.json`, `phases.json`, `rule.json` (of a tuned decision rule), `weak.json`
+    (of `kerazoo.weak.evaluate`), and the PNG files in `plots/` and `gallery/`. A metric is a number, or a mapping of
+    `value`, `low` and `high`.
     Whatever is missing is left out and named at the end of the page. An absolute path in any text is cut to its last
     part.
 
@@ -98,7 +99,10 @@ def _collect(run: Path) -> dict[str, Any]:
     environment = read("environment.json", json.loads, "versions of the packages that trained it")
     audit = read("audit.json", json.loads, "the data in numbers, and what was noted about them") or {}
     rule = read("rule.json", json.loads, "no tuned decision rule; run `kerazoo evaluate --tune-rule`")
-    weak = read("weak.json", json.loads, "") if (run / "weak.json").is_file() else None
+    start, plan, weak = (
+        read(name, json.loads, "") if (run / name).is_file() else None
+        for name in ("start.json", "phases.json", "weak.json")
+    )
     splits = audit.pop("splits", None) or count_splits(split or ())
 
     metrics, trivial = as_values(evaluation.get("metrics")), as_values(evaluation.get("trivial"))
@@ -135,6 +139,8 @@ def _collect(run: Path) -> dict[str, Any]:
         "rule_pictures": [_picture(path) for path in surface] if rule else [],
         "audit": _flat(audit),
         "splits": splits,
+        "start": _hide(start),
+        "phases": (plan or {}).get("phases") or (),
         "recipe": None
         if recipe is None
         else yaml.safe_dump(_hide(recipe), sort_keys=False, allow_unicode=True, default_flow_style=None),

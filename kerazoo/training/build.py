@@ -3,11 +3,14 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from kerazoo.training.parts import create
+from kerazoo.training.phases import Phase
+from kerazoo.training.rates import make_optimizer
 from kerazoo.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -66,13 +69,13 @@ def plain_data_errors() -> Iterator[None]:
 
 
 def build_model(recipe: Recipe, *, num_classes: int, channels: int) -> keras.Model:
-    """The segmenter of a recipe for images of any size, under the recipe's precision, frozen as it says."""
+    """The segmenter of a recipe for images of any size, under the recipe's precision."""
     import kerazoo as kz
 
     parts, precision = recipe.model, keras.config.dtype_policy()
     keras.config.set_dtype_policy(recipe.training.precision)
     try:
-        model = kz.segmenter(
+        return kz.segmenter(
             create("encoders", parts.encoder),
             create("decoders", parts.decoder),
             create("heads", parts.head),
@@ -86,14 +89,12 @@ def build_model(recipe: Recipe, *, num_classes: int, channels: int) -> keras.Mod
         )
     finally:
         keras.config.set_dtype_policy(precision)
-    freeze = recipe.training.freeze
-    if freeze is not None:
-        kz.freeze(model, freeze.part, batchnorm=freeze.batchnorm)
-    return model
 
 
-def compile_model(recipe: Recipe, model: keras.Model, source: "Source", *, steps_per_epoch: int) -> None:
-    """Compile with the recipe's loss and optimizer, and metrics of pixels and of images."""
+def compile_model(
+    recipe: Recipe, model: keras.Model, source: "Source", *, steps_per_epoch: int, phase: Phase | None = None
+) -> None:
+    """Compile with the recipe's loss, the optimizer of a phase (None: the first), and metrics of pixels and images."""
     from kerazoo import losses, metrics
 
     common: dict[str, Any] = {"ignore_class": source.ignore_class}
@@ -107,7 +108,12 @@ def compile_model(recipe: Recipe, model: keras.Model, source: "Source", *, steps
     ]
     aux = recipe.model.aux
     model.compile(
-        optimizer=make_optimizer(recipe, steps_per_epoch),
+        optimizer=make_optimizer(
+            model,
+            phase or recipe.phases[0],
+            partial(create, "optimizers", recipe.optimizer),
+            steps_per_epoch=steps_per_epoch,
+        ),
         loss=losses.deep_supervision(loss, model, weight=recipe.training.aux_weight) if aux else loss,
         metrics={"mask": measured} if aux else measured,
         jit_compile=recipe.training.jit_compile,
@@ -127,19 +133,3 @@ def make_loss(recipe: Recipe, ignore_class: int | None = None) -> keras.losses.L
 def needs_weights(recipe: Recipe) -> bool:
     """Whether a term of the loss cannot do without weights of the pixels."""
     return any(create("losses", part).needs_weight for part in recipe.loss)
-
-
-def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """The recipe's optimizer, its schedule counted in steps of the whole run."""
-    optimizer = recipe.optimizer
-    schedule, rate = optimizer.schedule, optimizer.learning_rate
-    warmup = round(schedule.warmup_epochs * steps_per_epoch)
-    if schedule.name == "cosine" or warmup:
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else rate,
-            decay_steps=max(1, recipe.training.epochs * steps_per_epoch - warmup),
-            alpha=schedule.final / rate if schedule.name == "cosine" else 1.0,
-            warmup_target=rate if warmup else None,
-            warmup_steps=warmup,
-        )
-    return create("optimizers", optimizer, learning_rate=rate)

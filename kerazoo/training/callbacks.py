@@ -14,9 +14,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerazoo.training.rates import current_rates
 from kerazoo.types import AUX_PREFIX
 
-STATE = "kerazoo_training.json"
+STATE, TRAINED = "kerazoo_training.json", "kerazoo_trained.npz"
 _OF_ONE_OUTPUT = re.compile(rf"(val_)?(mask|{AUX_PREFIX}\w+)_loss$")  # parts of a loss that is the sum over outputs
 
 
@@ -25,17 +26,21 @@ class Recorder(keras.callbacks.Callback):
 
     `checkpoints/last.keras` holds model, optimizer and the rows of metrics.csv so far in one file, so that a run that
     is killed at any point continues from a state that agrees with itself. `checkpoints/best.keras` is a copy of the
-    last at the epoch in which `monitor` was best.
+    last at the epoch in which `monitor` was best. With weight averaging the model has the averages in both, and the
+    weights that are trained lie beside it, see `read_trained`.
 
     Args:
         run_directory: Where the files go.
         monitor: Name in the logs that decides which epoch is best.
         mode: "max" or "min".
+        averages: What puts the averages in, or None without weight averaging.
         rows: Rows of earlier epochs when a run continues.
         seconds: Seconds that those took.
+        starts: The first epoch of each phase so far; of the first alone if not given.
 
     Attributes:
         rows: Rows of all epochs so far.
+        starts: The first epoch of each phase so far.
         seconds: Seconds of training so far, validation and checkpoints included.
     """
 
@@ -45,13 +50,15 @@ class Recorder(keras.callbacks.Callback):
         *,
         monitor: str,
         mode: str,
+        averages: "AverageWeights | None" = None,
         rows: Sequence[dict[str, float]] = (),
         seconds: float = 0.0,
+        starts: Sequence[int] = (0,),
     ):
         super().__init__()
         self.run_directory = run_directory
-        self.monitor, self.mode = monitor, mode
-        self.rows, self.seconds = list(rows), seconds
+        self.monitor, self.mode, self.averages = monitor, mode, averages
+        self.rows, self.seconds, self.starts = list(rows), seconds, list(starts)
         self.clock = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -64,7 +71,7 @@ class Recorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Add a row, save the last checkpoint, and the best one if this is it."""
         logs = {name: float(value) for name, value in plain_names(logs or {}).items()}
-        row = {"epoch": epoch, **logs, "learning_rate": float(np.asarray(self.model.optimizer.learning_rate))}
+        row = {"epoch": epoch, **logs, **current_rates(self.model.optimizer)}
         improved = best_epoch([*self.rows, row], self.monitor, self.mode) == epoch
         self.rows.append(row)
         now = time.perf_counter()
@@ -76,8 +83,12 @@ class Recorder(keras.callbacks.Callback):
         folder = self.run_directory / "checkpoints"
         partial = folder / "partial.keras"
         self.model.save(partial)
+        state = {"rows": self.rows, "seconds": self.seconds, "starts": self.starts}
         with zipfile.ZipFile(partial, "a") as archive:
-            archive.writestr(STATE, json.dumps({"rows": self.rows, "seconds": self.seconds}))
+            archive.writestr(STATE, json.dumps(state))
+            if self.averages is not None and self.averages.trained is not None:
+                with archive.open(TRAINED, "w") as file:
+                    np.savez(file, *self.averages.trained)
         if improved:
             copy = folder / "partial_best.keras"
             shutil.copyfile(partial, copy)
@@ -87,14 +98,15 @@ class Recorder(keras.callbacks.Callback):
     def _write_rows(self) -> None:
         partial = self.run_directory / "metrics.partial.csv"
         with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(self.rows[0]), restval="")
+            names = dict.fromkeys(name for row in self.rows for name in row)  # phases differ in their learning rates
+            writer = csv.DictWriter(file, list(names), restval="")
             writer.writeheader()
             writer.writerows(self.rows)
         partial.replace(self.run_directory / "metrics.csv")
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """`rows` and `seconds` of the `Recorder` that wrote a checkpoint.
+    """`rows`, `seconds` and `starts` of the `Recorder` that wrote a checkpoint.
 
     Raises:
         ValueError: The file is no such checkpoint.
@@ -106,6 +118,18 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
         raise ValueError(
             f"{checkpoint} is damaged, or not a checkpoint of a training run. Delete it to start the run anew."
         ) from error
+
+
+def read_trained(checkpoint: Path) -> list[np.ndarray] | None:
+    """The weights that were trained, of a checkpoint whose model has their averages; None without weight averaging.
+
+    They are in the order of the `trainable_variables` that the model had, see `put_in`.
+    """
+    with zipfile.ZipFile(checkpoint) as archive:
+        if TRAINED not in archive.namelist():
+            return None
+        with archive.open(TRAINED) as file, np.load(file) as arrays:
+            return [arrays[f"arr_{index}"] for index in range(len(arrays))]
 
 
 def best_epoch(rows: list[dict[str, float]], monitor: str, mode: str, min_delta: float = 0.0) -> int:
@@ -120,7 +144,7 @@ def best_epoch(rows: list[dict[str, float]], monitor: str, mode: str, min_delta:
 
 
 class StopEarly(keras.callbacks.Callback):
-    """Ends the run when `patience` epochs passed without a better `monitor`; has no state beyond the recorder's rows.
+    """Ends a phase when `patience` of its epochs passed without a better `monitor`; its state is the recorder's rows.
 
     Args:
         recorder: Whose rows, monitor and mode decide.
@@ -138,12 +162,46 @@ class StopEarly(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def is_over(self) -> bool:
-        """Whether the rows so far say that the run should stop."""
-        rows = self.recorder.rows
+        """Whether the rows so far say that the phase should stop."""
+        rows = self.recorder.rows[self.recorder.starts[-1] :]
         if not rows:
             return False
         best = best_epoch(rows, self.recorder.monitor, self.recorder.mode, self.min_delta)
         return rows[-1]["epoch"] - best >= self.patience
+
+
+class AverageWeights(keras.callbacks.Callback):
+    """Validates and saves with the averaged weights of Keras's optimizers (`use_ema`), and trains on with the others.
+
+    From the validation of an epoch to its end the model has the averages. Unlike with Keras's `SwapEMAWeights` the
+    optimizer keeps its own, and nothing is added and taken away again, which would round. It must come after the
+    callbacks that save.
+
+    Attributes:
+        trained: While the model has the averages, the weights that are trained; else None.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trained: list[np.ndarray] | None = None
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Put the averages in."""
+        weights = self.model.trainable_variables
+        self.trained = [np.array(keras.ops.convert_to_numpy(weight)) for weight in weights]
+        self.model.optimizer.finalize_variable_values(weights)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Put the weights that are trained back in."""
+        if self.trained is not None:
+            put_in(self.model, self.trained)
+            self.trained = None
+
+
+def put_in(model: keras.Model, trained: Sequence[np.ndarray]) -> None:
+    """Give a model the weights that were trained in place of their averages."""
+    for weight, value in zip(model.trainable_variables, trained, strict=True):
+        weight.assign(value)
 
 
 class StopOnNaN(keras.callbacks.Callback):

@@ -13,12 +13,12 @@ from kerazoo.report import html, plots
 from kerazoo.training import rules
 from kerazoo.training.build import make_batches, plain_data_errors
 from kerazoo.training.recipe import Recipe
-from kerazoo.training.run import SPLITS, load_model, open_source, read_run, read_split, write_json
+from kerazoo.training.run import SPLITS, load_model, open_source, read_run, read_split, write_counts, write_json
 
 if TYPE_CHECKING:
     from kerazoo.data.source import Source
 
-_LESS_IS_BETTER = ("empty_false_positive_pixels", "hausdorff_95")
+LESS_IS_BETTER = ("empty_false_positive_pixels", "hausdorff_95")
 
 
 def evaluate(
@@ -106,6 +106,7 @@ def evaluate(
         **_summary(recipe, counts, edges, foreground_names(source.class_names, source.num_classes)),
         "per_image": _rows(samples.ids, counts, edges),
     }
+    write_counts(run, samples.ids, counts)
     write_json(run / "evaluation.json", result)
     _draw(run, predictor, samples, rule, counts)
     if console is not None:
@@ -209,7 +210,7 @@ def _summary(recipe: Recipe, counts: scores.Counts, edges: np.ndarray | None, na
     better = {}
     for name in measured:
         defined = [values[name] for values in predictors.values() if not np.isnan(values[name])]
-        better[name] = (min(defined) if name in _LESS_IS_BETTER else max(defined)) if defined else float("nan")
+        better[name] = (min(defined) if name in LESS_IS_BETTER else max(defined)) if defined else float("nan")
     return {
         "metrics": measured,
         "trivial": better,

@@ -13,6 +13,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from kerazoo.arguments import near_matches
 
 
+class Section(BaseModel):
+    """Base of the recipe's sections: immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 class Part(BaseModel):
     """A name with hyper-parameters; a plain string in YAML is a name without any."""
 

@@ -11,24 +11,19 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from kerazoo.arguments import warn_renamed
-from kerazoo.training.overrides import override, read_yaml
-from kerazoo.training.parts import Part, WeightedPart, check_source, create, near, registered
+from kerazoo.training.faults import validated
+from kerazoo.training.overrides import override, read_mapping
+from kerazoo.training.parts import Part, Section, WeightedPart, check_source, create, near, registered
+from kerazoo.training.phases import Phase, Positive, Schedule
 
-Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 MONITORS = {"iou": "max", "image_balanced_accuracy": "max", "empty_false_positive_pixels": "min", "loss": "min"}
 """What is measured in every epoch, on training and validation images, and whether more or less of it is better."""
-
-
-class Section(BaseModel):
-    """Base of the recipe's sections: immutable, and an unknown field is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _pair(value: Any) -> Any:
@@ -43,12 +38,14 @@ class Split(Section):
         seed: Seed of the division.
         by: "image", or "group" for samples that must stay together; None is by group where the source has groups.
         stratify: Keep the share of foreground images equal in all three.
+        train_fraction: Share of the training images that is used; the others are in no split.
     """
 
     fractions: tuple[Fraction, Fraction, Fraction] = (0.7, 0.15, 0.15)
     seed: int = 0
     by: Literal["image", "group"] | None = None
     stratify: bool = True
+    train_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @pydantic.field_validator("fractions")
     @classmethod
@@ -76,6 +73,26 @@ class Data(Section):
     cache: Literal["memory"] | None = None
 
 
+class Start(Section):
+    """An earlier training to begin from; what it knows is taken, and a table says what is new.
+
+    Args:
+        path: Directory of the run, or a `.keras` file.
+        checkpoint: Of a run: "best" or "last"; None is as its recipe says.
+        new: Parts that are not taken. The layers of the head whose shape depends on the number of classes never are
+            where that number differs.
+    """
+
+    path: str
+    checkpoint: Literal["best", "last"] | None = None
+    new: tuple[Literal["encoder", "decoder", "head", "aux_head"], ...] = ()
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+
 class Model(Section):
     """The segmenter; the number of classes comes from the data.
 
@@ -88,6 +105,7 @@ class Model(Section):
         output_stride: Stride of the encoder's coarsest level, or None for what the decoder declares.
         depth: Levels of the encoder, or None for what the decoder declares.
         aux: Supervise every decoded level too, see `training.aux_weight`; the trained model is used without them.
+        start: An earlier training to begin from, instead of `weights`, or None.
     """
 
     encoder: Annotated[Part, registered("encoders")]
@@ -98,20 +116,14 @@ class Model(Section):
     output_stride: Literal[8, 16, 32] | None = None
     depth: Positive | None = None
     aux: bool = False
+    start: Start | None = None
 
-
-class Schedule(Section):
-    """The learning rate over the run.
-
-    Args:
-        name: "cosine" falls from the learning rate to `final` over the run; "constant" does not.
-        final: The learning rate at the end of a cosine.
-        warmup_epochs: Epochs over which the learning rate first rises from 0, counted in the run.
-    """
-
-    name: Literal["cosine", "constant"] = "constant"
-    final: Annotated[float, Field(ge=0)] = 0.0
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    @pydantic.field_validator("start")
+    @classmethod
+    def _or_weights(cls, start: Start | None, info: pydantic.ValidationInfo) -> Start | None:
+        if start is not None and info.data.get("weights") is not None:
+            raise ValueError("it replaces model.weights, which is also given: set weights to null.")
+        return start
 
 
 def _check_optimizer(optimizer: "Optimizer") -> "Optimizer":
@@ -169,7 +181,7 @@ class Training(Section):
     """The run.
 
     Args:
-        epochs: Passes over the sampled training set.
+        epochs: Passes over the sampled training set; null with `phases`, which have epochs of their own.
         batch_size: Images per step, over all devices.
         precision: Keras dtype policy of the model.
         seed: Seed of weights, sampling and augmentation; the split has its own.
@@ -182,16 +194,18 @@ class Training(Section):
             None for none.
         jit_compile: XLA: True, False, or "auto" for Keras's choice.
         strategy: Devices (see `kerazoo.training.strategy`).
-        freeze: The part that is not trained, or None.
+        freeze: The part that is not trained, or None; with `phases` each says it.
+        phases: What is trained one after the other; empty is one phase of `epochs` and `freeze`, with the optimizer's
+            learning rate and schedule.
         monitor: The column of metrics.csv that decides which epoch is best: `loss` or a metric, of validation with
             `val_` in front.
-        early_stopping: When to stop before the last epoch, or None.
+        early_stopping: When to stop before the last epoch, or before the last of each phase; or None.
         doctor: Look for faults in the first batches before the first epoch (see `kerazoo.doctor`): warnings are printed
             and kept in doctor.json, errors stop the run.
         aux_weight: With `model.aux`, what the auxiliary maps count in the loss together, where the mask counts 1.
     """
 
-    epochs: Positive
+    epochs: Positive | None = None
     batch_size: Positive
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     seed: Annotated[int, Field(ge=0)] = 0
@@ -203,6 +217,7 @@ class Training(Section):
     jit_compile: bool | Literal["auto"] = "auto"
     strategy: Literal["auto", "single", "mirrored", "data_parallel"] = "auto"
     freeze: Freeze | None = None
+    phases: tuple[Phase, ...] = ()
     monitor: str = "val_iou"
     early_stopping: EarlyStopping | None = None
     doctor: bool = True
@@ -224,6 +239,14 @@ class Training(Section):
         if monitor not in names:
             raise ValueError(f"{monitor!r} is not measured{near(monitor, names)}")
         return monitor
+
+    @pydantic.model_validator(mode="after")
+    def _one_plan(self) -> Self:
+        if (self.epochs is None) != bool(self.phases):
+            raise ValueError(f"give `epochs`, or `phases` with epochs of their own; received epochs={self.epochs}.")
+        if self.phases and self.freeze is not None:
+            raise ValueError("with `phases` each of them says what it freezes; leave training.freeze out.")
+        return self
 
     @property
     def mode(self) -> str:
@@ -277,6 +300,17 @@ class Recipe(Section):
 
     @pydantic.field_validator("training")
     @classmethod
+    def _phases_are_whole(cls, training: Training, info: pydantic.ValidationInfo) -> Training:
+        if "optimizer" in info.data:
+            for number, phase in enumerate(training.phases):
+                try:
+                    phase.completed(info.data["optimizer"].learning_rate, info.data["optimizer"].schedule)
+                except ValueError as error:
+                    raise ValueError(f"phases.{number}: {error}") from error
+        return training
+
+    @pydantic.field_validator("training")
+    @classmethod
     def _weights_fit_the_loss(cls, training: Training, info: pydantic.ValidationInfo) -> Training:
         for part in info.data.get("loss", ()):
             loss = create("losses", part)
@@ -292,13 +326,22 @@ class Recipe(Section):
                 )
         return training
 
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases of the training, each with its learning rates and schedule."""
+        training, freeze = self.training, self.training.freeze
+        one = {"epochs": training.epochs, "freeze": freeze and freeze.part, "batchnorm": freeze and freeze.batchnorm}
+        phases = training.phases or (Phase(**one),)
+        return tuple(phase.completed(self.optimizer.learning_rate, self.optimizer.schedule) for phase in phases)
+
     @classmethod
-    def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> Self:
+    def load(cls, path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Self:
         """Read a recipe from YAML.
 
         Args:
             path: The file.
-            overrides: Assignments such as `training.epochs=2`, applied before the recipe is checked.
+            overrides: Assignments such as `training.epochs=2`, or a mapping of fields to values, applied before the
+                recipe is checked.
 
         Returns: The recipe.
 
@@ -307,14 +350,7 @@ class Recipe(Section):
             ValueError: The file is no YAML mapping, or a field is wrong (all wrong fields are named).
         """
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"There is no recipe {str(path)!r}. Give the path of a YAML file.")
-        try:
-            content = read_yaml(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path} is not valid YAML: {error}") from error
-        if not isinstance(content, dict):
-            raise ValueError(f"{path} must be a mapping with the sections {', '.join(cls.model_fields)}.")
+        content = read_mapping(path, "recipe", cls.model_fields)
         content.setdefault("name", path.stem)
         return cls.parse(override(content, overrides), origin=str(path))
 
@@ -325,11 +361,7 @@ class Recipe(Section):
         Raises:
             ValueError: A field is unknown, missing or wrong (all such fields are named).
         """
-        try:
-            return cls.model_validate(dict(content))
-        except pydantic.ValidationError as error:
-            faults = "\n".join(f"  {_explain(fault)}" for fault in error.errors())
-            raise ValueError(f"{origin} is not a valid recipe:\n{faults}") from error
+        return validated(cls, content, f"{origin} is not a valid recipe")
 
     def override(self, *assignments: str) -> Self:
         """A copy with assignments such as `training.epochs=2` applied.
@@ -351,29 +383,3 @@ def _lists(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _lists(item) for key, item in value.items()}
     return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _explain(fault: Any) -> str:
-    """One line for one error of pydantic: the field, the rule, and what was received."""
-    field = ".".join(str(step) for step in fault["loc"])
-    if fault["type"] == "missing":
-        return f"{field}: this field is required."
-    if fault["type"] == "extra_forbidden":
-        parent, last = fault["loc"][:-1], str(fault["loc"][-1])
-        return f"{field}: unknown field{near(last, _fields(parent))}"
-    if fault["type"] == "value_error":
-        return f"{field}: {fault['ctx']['error']}"
-    if fault["type"] in ("model_type", "dict_type"):
-        return f"{field}: this is a mapping of fields (a part may be its name alone), received {fault['input']!r}."
-    rule = fault["msg"].replace("tuple", "list").replace("Tuple", "List").removesuffix(" after validation")
-    return f"{field}: {rule}, received {fault['input']!r}."
-
-
-def _fields(location: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the section at `location`."""
-    section: Any = Recipe
-    for step in location:
-        annotation = section.model_fields[str(step)].annotation
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        section = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
-    return list(section.model_fields)

@@ -5,10 +5,13 @@ run.json               directory of the data, number and names of the classes, c
 environment.json       versions, devices and the minutes of training
 audit.json             the source, the sampler and the splits in numbers, and the warnings of the source
 doctor.json            what kerazoo.doctor found in the first batches, unless the recipe leaves it out
+start.json             what came from an earlier training, and what was new, where the recipe says `model.start`
+phases.json            what trained in each phase, and at which rates
 split.csv              id, split (train, val, test)
 metrics.csv, logs/     metrics of each epoch, and the same for TensorBoard
 checkpoints/           best.keras, last.keras
 evaluation.json        metrics of one checkpoint on one split, and of each image
+counts.npz             the pixels of each image that these metrics are made of
 plots/, gallery/, report.html
 """
 
@@ -20,11 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 
 from kerazoo.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from kerazoo.data.source import Source
+    from kerazoo.inference.scores import Counts
 
 SPLITS = ("train", "val", "test")
 _PLACES = ("masks", "csv", "images", "annotations", "path", "include", "exclude")  # in the directory, or beside it
@@ -92,6 +97,25 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def write_counts(run: Path, ids: list[str], counts: "Counts") -> None:
+    """Write counts.npz, whole or not at all."""
+    partial = run / "counts.partial.npz"
+    np.savez_compressed(partial, ids=np.array(ids), **vars(counts))
+    partial.replace(run / "counts.npz")
+
+
+def read_counts(run: str | Path) -> "tuple[list[str], Counts]":
+    """Ids of the images, and their pixels.
+
+    Raises:
+        FileNotFoundError: The run was not evaluated, or by an earlier version.
+    """
+    from kerazoo.inference.scores import Counts
+
+    with np.load(require_file(run, "counts.npz")) as file:
+        return file["ids"].tolist(), Counts(**{name: file[name] for name in file.files if name != "ids"})
 
 
 def read_run(run: str | Path) -> tuple[Recipe, dict[str, Any]]:

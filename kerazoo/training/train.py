@@ -11,8 +11,11 @@ from kerazoo.doctor import Report, doctor
 from kerazoo.training import callbacks
 from kerazoo.training.build import build_model, compile_model, make_batches, needs_weights, plain_data_errors
 from kerazoo.training.evaluate import evaluate
+from kerazoo.training.phases import describe, set_up
+from kerazoo.training.rates import groups
 from kerazoo.training.recipe import Recipe
 from kerazoo.training.run import SPLITS, describe_environment, open_source, read_run, read_split, write_json
+from kerazoo.training.start import StartTable, begin
 from kerazoo.training.strategy import devices
 
 if TYPE_CHECKING:
@@ -24,10 +27,12 @@ _STARTED = (
     "environment.json",
     "audit.json",
     "doctor.json",
+    "start.json",
+    "phases.json",
     "run.json",
 )  # what a run has before its recipe.yaml
 _LOOK = 4  # batches that are looked at before the first epoch
-_FILES = ("report.html", "evaluation.json", "metrics.csv", "recipe.yaml", *_STARTED)
+_FILES = ("report.html", "evaluation.json", "counts.npz", "metrics.csv", "recipe.yaml", *_STARTED)
 
 
 def train(
@@ -41,8 +46,8 @@ def train(
 ) -> dict[str, Any]:
     """Train a recipe, keep the best and the last epoch, and evaluate the recipe's choice on the test split.
 
-    A run that was stopped at any point continues with `resume=True` after its last finished epoch, with the weights,
-    the optimizer's state and the order of the data that it would have had.
+    A run that was stopped at any point continues with `resume=True` after its last finished epoch, in the phase that it
+    was in, with the weights, the optimizer's state and the order of the data that it would have had.
 
     Args:
         recipe: A recipe, or the path of one.
@@ -77,13 +82,19 @@ def train(
             "train": make_batches(recipe, split["train"], train=True, weigh=True, **form),
             "val": make_batches(recipe, split["val"], train=False, weigh=needs_weights(recipe), **form),
         }
+        begun = _begin(recipe, run, model, console)
+        plan = _plan(recipe, model)
         compile_model(recipe, model, source, steps_per_epoch=len(batches["train"]))
         if not resume:
             found = _examine(recipe, model, batches["train"], console)
             _delete(run)
             _start(run, recipe, source, split, data=data, channels=channels, replicas=count, found=found)
+            write_json(run / "phases.json", {"phases": plan})
+            if begun is not None:
+                write_json(run / "start.json", begun.to_dict())
+            recipe.dump(run / "recipe.yaml")  # last, because it makes the directory a run
         with plain_data_errors():
-            _fit(recipe, run, model, batches, console)
+            _fit(recipe, run, model, source, batches, console)
     return evaluate(run, data=source, console=console)
 
 
@@ -131,8 +142,32 @@ def _delete(run: Path) -> None:
 
 def _split(recipe: Recipe, source: "Source") -> dict[str, "Source"]:
     split = recipe.data.split
-    parts = source.split(by=split.by, fractions=split.fractions, seed=split.seed, stratify=split.stratify)
-    return dict(zip(SPLITS, parts, strict=True))
+    how: dict[str, Any] = {"by": split.by, "seed": split.seed, "stratify": split.stratify}
+    train, *others = source.split(fractions=split.fractions, **how)
+    if split.train_fraction < 1:
+        train, _ = train.split(fractions=(split.train_fraction, 1 - split.train_fraction), **how)
+    return dict(zip(SPLITS, (train, *others), strict=True))
+
+
+def _begin(recipe: Recipe, run: Path, model: keras.Model, console: Any) -> StartTable | None:
+    """The table of what an earlier training gives the model; None without one, and where the run has weights itself."""
+    start = recipe.model.start
+    if start is None or (run / "checkpoints" / "last.keras").is_file():
+        return None
+    begun = begin(model, start)
+    console.print(str(begun), highlight=False, soft_wrap=True, markup=False)
+    return begun
+
+
+def _plan(recipe: Recipe, model: keras.Model) -> list[dict[str, Any]]:
+    """What trains in each phase, and at which rates; afterwards the model is set up for the first."""
+    plan = []
+    for phase in recipe.phases:
+        set_up(model, phase)
+        rates = {group.name: group.rate for group in groups(model, phase)}
+        plan.append(describe(model, phase, rates))
+    set_up(model, recipe.phases[0])
+    return plan
 
 
 def _examine(recipe: Recipe, model: keras.Model, batches: Any, console: Any) -> Report | None:
@@ -161,7 +196,7 @@ def _start(
     replicas: int,
     found: Report | None,
 ) -> None:
-    """Write what does not change over the run; recipe.yaml last, because it makes the directory a run."""
+    """Write what the data, the machine and the doctor say of the run."""
     from kerazoo.data import save_split
 
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -173,7 +208,6 @@ def _start(
     place = str(Path(data).resolve()) if isinstance(data, str | Path) else None
     facts = {"num_classes": source.num_classes, "class_names": list(source.class_names), "channels": channels}
     write_json(run / "run.json", {"data": place, **facts})
-    recipe.dump(run / "recipe.yaml")
 
 
 def _audit(recipe: Recipe, source: "Source", split: dict[str, "Source"]) -> dict[str, Any]:
@@ -186,31 +220,68 @@ def _audit(recipe: Recipe, source: "Source", split: dict[str, "Source"]) -> dict
     return {"source": str(source), "sampler": str(sampled), "splits": counts, "warnings": list(source.warnings)}
 
 
-def _fit(recipe: Recipe, run: Path, model: keras.Model, batches: dict[str, Any], console: Any) -> None:
+def _fit(
+    recipe: Recipe, run: Path, model: keras.Model, source: "Source", batches: dict[str, Any], console: Any
+) -> None:
+    training, last = recipe.training, run / "checkpoints" / "last.keras"
+    state = callbacks.read_state(last) if last.is_file() else {}
+    averages = callbacks.AverageWeights() if recipe.optimizer.options.get("use_ema") else None
+    recorder = callbacks.Recorder(run, monitor=training.monitor, mode=training.mode, averages=averages, **state)
+    phases, current = recipe.phases, len(recorder.starts) - 1
+    for number, phase in enumerate(phases[current:], current + 1):
+        if number > len(recorder.starts):
+            recorder.starts.append(len(recorder.rows))
+        end = recorder.starts[-1] + phase.epochs
+        epochs = end + sum(later.epochs for later in phases[number:])
+        table = set_up(model, phase)
+        if len(phases) > 1 or phase.freeze is not None:
+            heading = f"phase {number} of {len(phases)}: {phase}"
+            console.print(f"{heading}\n{table}", highlight=False, soft_wrap=True, markup=False)
+        compile_model(recipe, model, source, steps_per_epoch=len(batches["train"]), phase=phase)
+        stop = None
+        if training.early_stopping is not None:
+            stop = callbacks.StopEarly(recorder, **training.early_stopping.model_dump())
+        over = len(recorder.rows) >= end or (stop is not None and stop.is_over())
+        if state and number == current + 1:
+            _load(model, last, trained=not over)
+            console.print(f"resuming after epoch {len(recorder.rows)} of {epochs}", highlight=False)
+        if not over:
+            _fit_phase(recipe, run, model, batches, console, recorder, (stop, averages), end=end, epochs=epochs)
+
+
+def _load(model: keras.Model, checkpoint: Path, *, trained: bool) -> None:
+    """Weights and the optimizer's state of a checkpoint; with `trained` not the averages, but what is trained on."""
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(checkpoint)
+    weights = callbacks.read_trained(checkpoint) if trained else None
+    if weights is not None:
+        callbacks.put_in(model, weights)
+
+
+def _fit_phase(
+    recipe: Recipe,
+    run: Path,
+    model: keras.Model,
+    batches: dict[str, Any],
+    console: Any,
+    recorder: callbacks.Recorder,
+    others: tuple[keras.callbacks.Callback | None, ...],
+    *,
+    end: int,
+    epochs: int,
+) -> None:
+    """Train the epochs that the recorder lacks up to `end`, of `epochs` in the whole run."""
     from kerazoo.data import PinEpoch
 
-    training, last = recipe.training, run / "checkpoints" / "last.keras"
-    recorder = callbacks.Recorder(run, monitor=training.monitor, mode=training.mode)
-    if last.is_file():
-        recorder = callbacks.Recorder(run, monitor=training.monitor, mode=training.mode, **callbacks.read_state(last))
-        model.optimizer.build(model.trainable_variables)
-        model.load_weights(last)
-        console.print(f"resuming after epoch {len(recorder.rows)} of {training.epochs}", highlight=False)
-    progress = callbacks.Progress(console, epochs=training.epochs, steps=len(batches["train"]), recorder=recorder)
-    chain = [PinEpoch(batches["train"]), callbacks.SeedEpoch(training.seed), callbacks.StopOnNaN(), recorder]
-    over = len(recorder.rows) >= training.epochs
-    if training.early_stopping is not None:
-        stop = callbacks.StopEarly(recorder, **training.early_stopping.model_dump())
-        over = over or stop.is_over()
-        chain.append(stop)
-    if over:
-        return
+    progress = callbacks.Progress(console, epochs=epochs, steps=len(batches["train"]), recorder=recorder)
+    chain = [PinEpoch(batches["train"]), callbacks.SeedEpoch(recipe.training.seed), callbacks.StopOnNaN(), recorder]
     chain += [keras.callbacks.TensorBoard(run / "logs", write_graph=False), progress]
+    chain += [callback for callback in others if callback is not None]
     try:
         model.fit(
             batches["train"],
             validation_data=batches["val"],
-            epochs=training.epochs,
+            epochs=end,
             initial_epoch=len(recorder.rows),
             callbacks=chain,
             shuffle=False,  # the dataset draws its own order

@@ -6,8 +6,10 @@ import keras
 import pytest
 import yaml
 from support.source_tree import REPOSITORY
+from support.tiny import needs_lite
 
 from kerazoo.training import build
+from kerazoo.training.rates import over_time
 from kerazoo.training.recipe import MONITORS, Recipe
 from kerazoo.training.run import open_source
 
@@ -39,8 +41,8 @@ def test_recipes_are_shipped():
 def shipped():
     """Recipes of the tables take seconds to build, which tests/training/test_ablation_recipes.py does as well."""
     for path in SHIPPED:
-        slow = path.stem.startswith(("siim_", "bikecar_"))
-        yield pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * slow)
+        slow, transfer = path.stem.startswith(("siim_", "bikecar_")), path.stem.endswith("_transfer")
+        yield pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * slow + [needs_lite] * transfer)
 
 
 @pytest.mark.parametrize("path", [*shipped()])
@@ -105,6 +107,7 @@ def test_overrides(minimal):
         ("optimizer.name=radamm", r"optimizer: Unknown optimizer 'radamm'\. Did you mean 'radam'"),
         ("optimizer.beta_1=2", r"optimizer: optimizer 'radam': .*`beta_1`.*2"),
         ("optimizer.schedule.final=1", r"optimizer: schedule\.final=1 is above learning_rate=0\.001"),
+        ("data.split.train_fraction=0", r"data\.split\.train_fraction: .*greater than 0, received 0"),
         ("data.source.name=foldr", r"data\.source: Unknown source 'foldr'\. Did you mean 'folder'"),
         ("data.source.nn=3", r"data\.source: source 'synthetic' has no hyper-parameter 'nn'"),
         ("data.source.root=x", r"data\.source: the place of the data is no part of a recipe; .*--data PATH"),
@@ -166,21 +169,24 @@ def test_missing_file(tmp_path):
         Recipe.load(tmp_path / "nowhere.yaml")
 
 
+def rate_of(recipe):
+    """The learning rate of the only phase, over 10 steps in each epoch."""
+    (phase,) = recipe.phases
+    return over_time(phase.rates["rest"], phase.over_time, epochs=phase.epochs, steps_per_epoch=10)
+
+
 def test_cosine_runs_over_the_whole_run(minimal):
-    optimizer = build.make_optimizer(Recipe.load(minimal), steps_per_epoch=10)
-    rate = [float(optimizer._learning_rate(step)) for step in (0, 20, 40)]
-    assert rate == pytest.approx([1e-3, (1e-3 + 1e-6) / 2, 1e-6], rel=1e-5)
+    schedule = rate_of(Recipe.load(minimal))
+    assert [float(schedule(step)) for step in (0, 20, 40)] == pytest.approx([1e-3, (1e-3 + 1e-6) / 2, 1e-6], rel=1e-5)
 
 
 def test_warmup_comes_before_the_cosine(minimal):
-    recipe = Recipe.load(minimal, ["optimizer.schedule.warmup_epochs=1"])
-    schedule = build.make_optimizer(recipe, steps_per_epoch=10)._learning_rate
+    schedule = rate_of(Recipe.load(minimal, ["optimizer.schedule.warmup_epochs=1"]))
     assert [float(schedule(step)) for step in (0, 5, 10, 40)] == pytest.approx([0, 5e-4, 1e-3, 1e-6], rel=1e-5)
 
 
 def test_constant_schedule_is_a_number(minimal):
-    optimizer = build.make_optimizer(Recipe.load(minimal, ["optimizer.schedule={name: constant}"]), steps_per_epoch=10)
-    assert float(optimizer.learning_rate) == pytest.approx(1e-3)
+    assert rate_of(Recipe.load(minimal, ["optimizer.schedule={name: constant}"])) == pytest.approx(1e-3)
 
 
 def test_loss_is_the_weighted_sum(minimal):
