@@ -5,10 +5,11 @@ from pathlib import Path
 import keras
 
 from kerazoo.checkpoints import catalog
-from kerazoo.encoders import applications, convmixer, resnet, unet_contracting, vgg
+from kerazoo.encoders import applications, convmixer, efficientnet_lite, resnet, unet_contracting, vgg
 from kerazoo.encoders.applications import Application
 from kerazoo.encoders.build import build_encoder, strides
 from kerazoo.encoders.convmixer import ConvMixer
+from kerazoo.encoders.efficientnet_lite import EfficientNetLite
 from kerazoo.encoders.resnet import ResNet
 from kerazoo.encoders.unet_contracting import UNetContracting
 from kerazoo.encoders.vgg import VGG
@@ -16,7 +17,14 @@ from kerazoo.registry import Registry
 
 ENCODERS = Registry(
     "encoder",
-    {**resnet.VARIANTS, **vgg.VARIANTS, **unet_contracting.VARIANTS, **convmixer.VARIANTS, **applications.VARIANTS},
+    {
+        **resnet.VARIANTS,
+        **vgg.VARIANTS,
+        **efficientnet_lite.VARIANTS,
+        **unet_contracting.VARIANTS,
+        **convmixer.VARIANTS,
+        **applications.VARIANTS,
+    },
     refused={function.lower(): reason for function, reason in applications.REFUSED.items()},
 )
 
@@ -74,4 +82,15 @@ def create(
     return model
 
 
-__all__ = ["ENCODERS", "VGG", "Application", "ConvMixer", "ResNet", "UNetContracting", "create", "list", "strides"]
+__all__ = [
+    "ENCODERS",
+    "VGG",
+    "Application",
+    "ConvMixer",
+    "EfficientNetLite",
+    "ResNet",
+    "UNetContracting",
+    "create",
+    "list",
+    "strides",
+]
