@@ -12,7 +12,6 @@ import keras
 
 from kerazoo.checkpoints import catalog, download, tensors
 from kerazoo.encoders.stem import adapt_stem
-from kerazoo.requires import require
 from kerazoo.types import Features, Level, Tensor
 
 WEIGHTS_SUFFIX = ".weights.h5"
@@ -80,13 +79,18 @@ def build_encoder(
     return model, tuple(level.stride for level in features)
 
 
-def load_weights(model: keras.Model, part: Any, weights: str | Path) -> None:
+def load_weights(model: keras.Model, part: Any, weights: str | Path, *, top: bool = False) -> None:
     """Fill an encoder with trained weights, strictly: every tensor has to fit.
+
+    Args:
+        model: The encoder.
+        part: It was made of.
+        weights: As in `build_encoder`.
+        top: Whether the model is a whole classifier, the encoder with the part's `top`, of a file of PyTorch.
 
     Raises:
         ValueError: there are no weights of that name for `part`, or the file does not fit the architecture.
         FileNotFoundError: there is no file at `weights`.
-        ModuleNotFoundError: the file is a pickle of PyTorch, which is not installed.
         OSError: the weights could not be downloaded.
     """
     if not isinstance(weights, (str, Path)):
@@ -95,7 +99,7 @@ def load_weights(model: keras.Model, part: Any, weights: str | Path) -> None:
             f"{weights!r}."
         )
     path = Path(weights) if _is_path(weights) else _download(part, str(weights))
-    kinds = [(WEIGHTS_SUFFIX, True), (CLASSIFIER_SUFFIX, hasattr(part, "load_pretrained"))]
+    kinds = [(WEIGHTS_SUFFIX, not top), (CLASSIFIER_SUFFIX, not top and hasattr(part, "load_pretrained"))]
     kinds += [(suffix, hasattr(part, "module_of")) for suffix in tensors.SUFFIXES]
     taken = tuple(suffix for suffix, fits in kinds if fits)
     if not path.name.endswith(taken):
@@ -103,7 +107,7 @@ def load_weights(model: keras.Model, part: Any, weights: str | Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"weights={str(weights)!r}: there is no such file.")
     if path.name.endswith(tensors.SUFFIXES):
-        _load_tensors(model, part, path)
+        _load_tensors(model, part, path, top=top)
         return
     try:
         if not path.name.endswith(WEIGHTS_SUFFIX):
@@ -126,20 +130,20 @@ def _download(part: Any, weights: str) -> Path:
     from kerazoo.encoders import ENCODERS  # which is made of modules that import this one
 
     arch = next((name for name, variant in ENCODERS.items() if variant == part), None)
-    record = catalog.find(arch, weights)
-    if record.file.endswith(tensors.PICKLED):
-        require("torch", extra="torch")  # before the download
-    return download.fetch(record)
+    return download.fetch(catalog.find(arch, weights))
 
 
-def _load_tensors(model: keras.Model, part: Any, path: Path) -> None:
-    """Fill an encoder whose layers follow the names of PyTorch; the classifier and deeper levels may be left over."""
+def _load_tensors(model: keras.Model, part: Any, path: Path, *, top: bool) -> None:
+    """Fill a model whose layers follow the names of PyTorch; an encoder leaves classifier and deeper levels over."""
+    found = tensors.read(path)
+    if hasattr(part, "tensor_name"):
+        found = found.renamed(part.tensor_name)
     deeper = getattr(part, "modules_beyond", lambda depth: ())(len(model.outputs))
     tensors.assign(
         model,
-        tensors.read(path),
+        found,
         part.module_of,
-        allow_unexpected=(*CLASSIFIERS, *(f"{module}.*" for module in deeper)),
+        allow_unexpected=() if top else (*CLASSIFIERS, *(f"{module}.*" for module in deeper)),
         fit_stem=adapt_stem,
         source=path.name,
     )
