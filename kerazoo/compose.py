@@ -3,16 +3,25 @@
 import dataclasses
 import inspect
 import numbers
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 from keras import layers
 
+from kerazoo.checkpoints.catalog import IMAGENET
+from kerazoo.checkpoints.imagenet import CLASSES as IMAGENET_CLASSES
 from kerazoo.decoders import DECODERS
 from kerazoo.encoders import ENCODERS
-from kerazoo.encoders.build import build_encoder, check_image_shape, outside_levels, padded_shape, pyramid_features
+from kerazoo.encoders.build import (
+    build_encoder,
+    check_image_shape,
+    load_weights,
+    outside_levels,
+    padded_shape,
+    pyramid_features,
+)
 from kerazoo.encoders.switches import build_encoder_with_switches
 from kerazoo.heads import HEADS
 from kerazoo.heads._auxiliary import auxiliary, auxiliary_names
@@ -151,15 +160,16 @@ def segmenter(
             logits = CropLike(dtype="float32", name=f"{prefix}crop")(logits, image)
         outputs[prefix.removesuffix("_") or "mask"] = logits
     if label_head:
-        outputs["label"] = _label_logits(features[-1], num_classes)
+        outputs["label"] = _label_head(features[-1], lambda maps: _label_logits(maps, num_classes))
     return keras.Model(image, outputs if len(outputs) > 1 else outputs["mask"], name=name)
 
 
 def classifier(
     encoder: Any,
     *,
-    num_classes: int,
+    num_classes: int | None = None,
     weights: str | Path | None = None,
+    top: str | None = None,
     image_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: bool = True,
     name: str = "classifier",
@@ -172,8 +182,10 @@ def classifier(
     Args:
         encoder: As in `segmenter`.
         num_classes: 1 for one sigmoid logit, whether there is foreground; K >= 2 for K sigmoid logits, class 0 whether
-            the image is empty and the others whether they are shown.
+            the image is empty and the others whether they are shown. None with a `top`, which has its own.
         weights: As in `segmenter`.
+        top: "imagenet" for the layers that the network was trained with on top of the encoder, from the same file:
+            1000 softmax logits, whose names are `kerazoo.pretrained.imagenet_classes()`. None for a new label head.
         image_shape: As in `segmenter`.
         preprocessing: As in `segmenter`.
         name: Name of the model.
@@ -185,18 +197,27 @@ def classifier(
         TypeError: `encoder` is no encoder.
         FileNotFoundError: there is no file at `weights`.
     """
-    num_classes = _checked_num_classes(num_classes)
     image_shape = check_image_shape(image_shape)
+    if top is None:
+        num_classes = _checked_num_classes(num_classes)
+    else:
+        _check_top(encoder, top, num_classes, weights)
     image = keras.Input(image_shape, name="image")
     x = image
     if outside_levels(encoder) is not None:
+        part = None
         encoder_model, strides = _outside_encoder(encoder, image_shape, weights=weights, depth=None, pad=False)
     else:
         part = _encoder_part(encoder)
         x = part.preprocess(image) if preprocessing else image
-        encoder_model, strides = build_encoder(part, image_shape=image_shape, weights=weights)
+        encoder_model, strides = build_encoder(part, image_shape=image_shape, weights=weights if top is None else None)
     coarsest = levels(strides, encoder_model(x))[-1]
-    return keras.Model(image, _label_logits(coarsest, num_classes), name=name)
+    if top is None:
+        return keras.Model(image, _label_head(coarsest, lambda maps: _label_logits(maps, num_classes)), name=name)
+    logits = _label_head(coarsest, lambda maps: part.top(maps, num_classes=IMAGENET_CLASSES))
+    model = keras.Model(image, logits, name=name)
+    load_weights(model, part, weights, top=True)
+    return model
 
 
 def without_aux(model: keras.Model) -> keras.Model:
@@ -247,6 +268,22 @@ def _checked_num_classes(num_classes: Any) -> int:
     return int(num_classes)
 
 
+def _check_top(encoder: Any, top: Any, num_classes: Any, weights: Any) -> None:
+    if top != IMAGENET:
+        raise ValueError(f"`top` must be None for a new label head or {IMAGENET!r}, received {top!r}.")
+    if outside_levels(encoder) is not None or not hasattr(_encoder_part(encoder), "top"):
+        raise ValueError(
+            f"top={top!r}: the files of {encoder!r} do not hold the layers on top of the encoder. Take an encoder such "
+            "as 'efficientnet_lite0' or 'resnet50', or leave `top` out."
+        )
+    if weights is None or num_classes not in (None, IMAGENET_CLASSES):
+        raise ValueError(
+            f"top={top!r} is read from the file of `weights` and has {IMAGENET_CLASSES} logits: pass "
+            f"weights={IMAGENET!r} and leave `num_classes` out; received weights={weights!r} and "
+            f"num_classes={num_classes!r}."
+        )
+
+
 def _reads_num_classes(part: Any) -> bool:
     """Whether `part` is a head: a head is told the number of classes when it is called, a decoder is not."""
     return "num_classes" in inspect.signature(part).parameters
@@ -293,8 +330,11 @@ def _check_all_is_read(decoder: SubModel, strides: tuple[int, ...]) -> None:
         )
 
 
-def _label_logits(coarsest: Level, num_classes: int) -> Tensor:
+def _label_head(coarsest: Level, wire: Callable[[Tensor], Tensor]) -> Tensor:
     inputs = keras.Input(coarsest.tensor.shape[1:], dtype=coarsest.tensor.dtype, name="label_head_in")
-    pooled = layers.GlobalAveragePooling2D(dtype="float32", name="label_pool")(inputs)
-    logits = layers.Dense(num_classes, dtype="float32", name="label_logits")(pooled)
-    return keras.Model(inputs, logits, name="label_head")(coarsest.tensor)
+    return keras.Model(inputs, wire(inputs), name="label_head")(coarsest.tensor)
+
+
+def _label_logits(maps: Tensor, num_classes: int) -> Tensor:
+    pooled = layers.GlobalAveragePooling2D(dtype="float32", name="label_pool")(maps)
+    return layers.Dense(num_classes, dtype="float32", name="label_logits")(pooled)

@@ -12,6 +12,7 @@ from keras import layers
 
 from kerazoo.arguments import check_choice, check_odd, check_whole
 from kerazoo.encoders.preprocessing import standardize
+from kerazoo.encoders.tops import pooled_dense
 from kerazoo.layers import PadToMultiple
 from kerazoo.layers.blocks import norm
 from kerazoo.types import Features, Level, Tensor
@@ -21,12 +22,13 @@ ACTIVATIONS = ("gelu", "relu")
 TORCH_NAMES = {
     "stem_conv": "stem.0",
     "stem_bn": "stem.2",
+    "head": "head",
     "spatial_conv": "0.fn.0",
     "spatial_bn": "0.fn.2",
     "channel_conv": "1",
     "channel_bn": "3",
 }
-"""timm's modules of the stem, and of a block's layers below the block."""
+"""timm's modules of the stem and the top, and of a block's layers below the block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,10 @@ class ConvMixer:
         """
         block = re.match(r"blocks_(\d+)_", path)
         return f"blocks.{block[1]}.{TORCH_NAMES[path[block.end() :]]}" if block else TORCH_NAMES[path]
+
+    def top(self, features: Tensor, *, num_classes: int) -> Tensor:
+        """Class logits of images, `(B, num_classes)` float32, from the level, as in timm."""
+        return pooled_dense(features, num_classes=num_classes, name="head")
 
     def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:
         if output_stride < self.patch_size:

@@ -13,6 +13,7 @@ from keras import layers
 
 from kerazoo.arguments import check_wholes
 from kerazoo.encoders.preprocessing import standardize
+from kerazoo.encoders.tops import pooled_dense
 from kerazoo.layers import SqueezeExcite
 from kerazoo.layers.blocks import conv, norm
 from kerazoo.types import Features, Level, Tensor
@@ -130,6 +131,10 @@ class ResNet:
     def modules_beyond(self, depth: int) -> tuple[str, ...]:
         """Names in torchvision and timm of what comes after the first `depth` levels."""
         return tuple(f"layer{stage}" for stage in range(depth, 1 + len(self.depths)))
+
+    def top(self, features: Tensor, *, num_classes: int) -> Tensor:
+        """Class logits of images, `(B, num_classes)` float32, from the coarsest level, as in torchvision and timm."""
+        return pooled_dense(features, num_classes=num_classes, name="fc")
 
     def pool(self, x: Tensor) -> Tensor:
         """The max pooling of the stem; values are not negative, so the zeros around never win."""

@@ -12,9 +12,15 @@ from keras import layers
 from kerazoo.arguments import check_wholes
 from kerazoo.encoders.preprocessing import standardize
 from kerazoo.encoders.switches import check_undilated
+from kerazoo.encoders.tops import pooled_dense
 from kerazoo.layers import MaxPoolWithIndices, SpreadPool
 from kerazoo.layers.blocks import conv, norm
 from kerazoo.types import Features, Level, Tensor
+
+TOP_WIDTH = 4096
+
+TIMM_TOP = {"pre_logits.fc1.": "classifier.0.", "pre_logits.fc2.": "classifier.3.", "head.fc.": "classifier.6."}
+"""timm's modules of the top by torchvision's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +75,21 @@ class VGG:
         per_convolution = 3 if self.batchnorm else 2
         modules = [per_convolution * convolutions + 1 for convolutions in self.depths]  # the pooling counts too
         return tuple(f"features.{i}" for i in range(sum(modules[:depth]), sum(modules)))
+
+    def tensor_name(self, name: str) -> str:
+        """Name in torchvision of a tensor of timm's, whose top has names of its own; other names stay as they are."""
+        for theirs, ours in TIMM_TOP.items():
+            name = name.replace(theirs, ours) if name.startswith(theirs) else name
+        return name
+
+    def top(self, features: Tensor, *, num_classes: int) -> Tensor:
+        """Class logits of images, `(B, num_classes)` float32, from the coarsest level: a mean over windows of 7x7.
+
+        At the 224 pixels of training there is one window. Smaller images have none.
+        """
+        x = layers.Conv2D(TOP_WIDTH, 7, activation="relu", name="classifier_0")(features)
+        x = layers.Conv2D(TOP_WIDTH, 1, activation="relu", name="classifier_3")(x)
+        return pooled_dense(x, num_classes=num_classes, name="classifier_6")
 
     def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:
         if output_stride not in self.output_strides:
