@@ -31,7 +31,7 @@ def upsampled(grid: np.ndarray, shape: tuple[int, ...], window: int) -> np.ndarr
     """A map of windows, `(h, w)`, as large as the photo, each value in the middle of its window of 32-pixel cells."""
     edge = (window - 1) // 2
     padded = np.pad(grid, edge, mode="edge")
-    return np.asarray(Image.fromarray(padded.astype("float32")).resize(shape[1::-1], Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(padded.astype("float32")).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
 
 
 def figure(rows: int, columns: int, width: float) -> tuple[Any, Any]:

@@ -155,7 +155,7 @@ def classifier(
     encode = build_encoder(encoder, image_shape=normalized.shape[1:], weights=weights if top is None else None)
     features, _ = encode(normalized)
     logits = _label_head(features[-1], _label_logits if top is None else encoder.top, num_classes=classes)
-    if top is not None:
+    if top is not None and weights is not None:
         load_weights(keras.Model(image, [*(level.tensor for level in features), logits]), encoder, weights)
     return keras.Model(image, logits, name=name)
 

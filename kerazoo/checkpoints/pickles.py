@@ -182,7 +182,7 @@ def _unpickled(file: Any, storage: Callable[[str, np.dtype, int], _Storage] | No
     """The next object of a file, which is looked through first: numbers of the memo cost memory by their size."""
     start = file.tell()
     for count, (code, argument, _) in enumerate(pickletools.genops(file)):
-        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument is not None and argument > count:
             raise pickle.UnpicklingError(f"it remembers object {argument} after {count} steps")
     file.seek(start)
     return _Unpickler(file, storage).load()
