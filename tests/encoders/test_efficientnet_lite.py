@@ -71,11 +71,9 @@ def checkpoint(tmp_path):
 # timm -----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.backends
-@pytest.mark.parametrize(
-    ("name", "output_stride"),
-    [("efficientnet_lite1", 32), pytest.param("efficientnet_lite2", 16, marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize(("name", "output_stride"), [("efficientnet_lite1", 32), ("efficientnet_lite2", 16)])
 def test_features_and_logits_are_those_of_timm_at_odd_sizes(name, output_stride, checkpoint):
     """See golden/make_encoders.py for what the files hold."""
     part = kz.encoders.ENCODERS[name]
