@@ -1,7 +1,7 @@
 """The one composition of the zoo: encoder, decoder and head to a plain functional model."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,12 @@ from keras import layers
 
 from kerazoo.arguments import is_whole
 from kerazoo.canvas import Canvas
+from kerazoo.checkpoints.catalog import IMAGENET
+from kerazoo.checkpoints.imagenet import CLASSES as IMAGENET_CLASSES
 from kerazoo.decoders import DECODERS
 from kerazoo.encoders import as_encoder
 from kerazoo.encoders.build import build_encoder, check_image_shape
+from kerazoo.encoders.weights import load_weights
 from kerazoo.heads import HEADS
 from kerazoo.heads._auxiliary import auxiliary, auxiliary_names
 from kerazoo.registry import Registry
@@ -108,15 +111,16 @@ def segmenter(
         for key, level in zip(auxiliary_names(decoded), score(decoded), strict=True):
             outputs[key] = canvas.to_image(level, prefix=f"{key}_")
     if label_head:
-        outputs["label"] = _label_logits(features[-1], num_classes)
+        outputs["label"] = _label_head(features[-1], _label_logits, num_classes=num_classes)
     return keras.Model(image, outputs if len(outputs) > 1 else outputs["mask"], name=name)
 
 
 def classifier(
     encoder: Any,
     *,
-    num_classes: int,
+    num_classes: int | None = None,
     weights: str | Path | None = None,
+    top: str | None = None,
     image_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: bool = True,
     name: str = "classifier",
@@ -129,8 +133,10 @@ def classifier(
     Args:
         encoder: As in `segmenter`.
         num_classes: 1 for one sigmoid logit, whether there is foreground; K >= 2 for K sigmoid logits, class 0 whether
-            the image is empty and the others whether they are shown.
+            the image is empty and the others whether they are shown. None with a `top`, which has its own.
         weights: As in `segmenter`.
+        top: "imagenet" for the layers that the network was trained with on top of the encoder, from the same file:
+            1000 softmax logits, whose names are `kerazoo.pretrained.imagenet_classes()`. None for a new label head.
         image_shape: As in `segmenter`.
         preprocessing: As in `segmenter`.
         name: Name of the model.
@@ -142,13 +148,16 @@ def classifier(
         TypeError: `encoder` is no encoder.
         FileNotFoundError: there is no file at `weights`.
     """
-    num_classes = _checked_num_classes(num_classes)
+    classes = _checked_num_classes(num_classes) if top is None else _checked_top(top, num_classes, weights)
     encoder = as_encoder(encoder)
     image = keras.Input(check_image_shape(image_shape), name="image")
     normalized = encoder.preprocess(image) if preprocessing else image
-    encode = build_encoder(encoder, image_shape=normalized.shape[1:], weights=weights)
+    encode = build_encoder(encoder, image_shape=normalized.shape[1:], weights=weights if top is None else None)
     features, _ = encode(normalized)
-    return keras.Model(image, _label_logits(features[-1], num_classes), name=name)
+    logits = _label_head(features[-1], _label_logits if top is None else encoder.top, num_classes=classes)
+    if top is not None and weights is not None:
+        load_weights(keras.Model(image, [*(level.tensor for level in features), logits]), encoder, weights)
+    return keras.Model(image, logits, name=name)
 
 
 def without_aux(model: keras.Model) -> keras.Model:
@@ -189,6 +198,18 @@ def _checked_num_classes(num_classes: Any) -> int:
     return int(num_classes)
 
 
+def _checked_top(top: Any, num_classes: Any, weights: Any) -> int:
+    if top != IMAGENET:
+        raise ValueError(f"`top` must be None for a new label head or {IMAGENET!r}, received {top!r}.")
+    if weights is None or num_classes not in (None, IMAGENET_CLASSES):
+        raise ValueError(
+            f"top={top!r} is read from the file of `weights` and has {IMAGENET_CLASSES} logits: pass "
+            f"weights={IMAGENET!r} and leave `num_classes` out; received weights={weights!r} and "
+            f"num_classes={num_classes!r}."
+        )
+    return IMAGENET_CLASSES
+
+
 def _without_unread(decode: SubModel, classify: SubModel) -> tuple[SubModel, SubModel]:
     """Both without the levels that the head does not read: they would be weights that learn nothing."""
     read = classify.reads()
@@ -208,8 +229,11 @@ def _check_all_is_read(decode: SubModel, features: Features) -> None:
         )
 
 
-def _label_logits(coarsest: Level, num_classes: int) -> Tensor:
+def _label_head(coarsest: Level, top: Callable[..., Tensor], *, num_classes: int) -> Tensor:
     inputs = keras.Input(coarsest.tensor.shape[1:], dtype=coarsest.tensor.dtype, name="label_head_in")
-    pooled = layers.GlobalAveragePooling2D(dtype="float32", name="label_pool")(inputs)
-    logits = layers.Dense(num_classes, dtype="float32", name="label_logits")(pooled)
-    return keras.Model(inputs, logits, name="label_head")(coarsest.tensor)
+    return keras.Model(inputs, top(inputs, num_classes=num_classes), name="label_head")(coarsest.tensor)
+
+
+def _label_logits(features: Tensor, *, num_classes: int) -> Tensor:
+    pooled = layers.GlobalAveragePooling2D(dtype="float32", name="label_pool")(features)
+    return layers.Dense(num_classes, dtype="float32", name="label_logits")(pooled)

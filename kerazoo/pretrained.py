@@ -10,6 +10,7 @@ _OBJECTS = {
     "find": "kerazoo.checkpoints.catalog",
     "from_smp": "kerazoo.convert.smp",
     "from_torchvision": "kerazoo.convert.torchvision",
+    "imagenet_classes": "kerazoo.checkpoints.imagenet",
     "records": "kerazoo.checkpoints.catalog",
 }
 

@@ -62,6 +62,7 @@ TORCH = Preprocessing(scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.2
 CAFFE = Preprocessing(scale=1.0, mean=(103.939, 116.779, 123.68), std=(1.0,) * 3, order="BGR")
 MINUS_ONE_TO_ONE = Preprocessing(scale=1 / 127.5, mean=(1.0,) * 3, std=(1.0,) * 3)
 BY_128 = Preprocessing(scale=1 / 128, mean=(1.0,) * 3, std=(1.0,) * 3)
+BY_127_128 = Preprocessing(scale=1 / 128, mean=(127 / 128,) * 3, std=(1.0,) * 3)
 
 
 @runtime_checkable
@@ -106,8 +107,19 @@ class Encoder(Protocol):
         """The encoder for images that are mirrored already by `margin` pixels on each side; most do not care."""
         return self
 
+    def top(self, features: Tensor, *, num_classes: int) -> Tensor:
+        """Logits of classes, `(B, num_classes)` float32, from the coarsest level, as the weights were trained with."""
+        name = repr(self.arch) if self.arch else str(self)
+        raise ValueError(
+            f"The files of {name} do not hold the layers on top of the encoder. Take an encoder whose files do, such "
+            "as 'efficientnet_lite0' or 'resnet50', or leave `top` out."
+        )
+
     def load_pretrained(self, model: Model, path: Path) -> None:
-        """Fill the model of this encoder from a file that ends in one of `weight_suffixes`, strictly."""
+        """Fill a model from a file that ends in one of `weight_suffixes`, strictly.
+
+        Its outputs are levels of this encoder, and behind all of them may come the logits of `top`.
+        """
         raise ValueError(f"{self} reads no pretrained weights; received {path.name}.")
 
 

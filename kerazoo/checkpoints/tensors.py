@@ -1,11 +1,11 @@
 """Weights that PyTorch wrote: read the tensors of a file, and give them to a Keras model, strictly.
 
-Nothing here runs code from a file. `.safetensors` holds tensors only and needs no PyTorch; `.pth` is a pickle, which
-PyTorch reads with `weights_only=True`.
+Nothing here runs code from a file, or needs PyTorch. `.safetensors` holds tensors only; `.pth` is a pickle, of which
+`pickles` reads what tensors are made of.
 """
 
 import fnmatch
-import zipfile
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,8 @@ import ml_dtypes  # noqa: F401 (makes NumPy know bfloat16)
 import numpy as np
 
 from kerazoo.arguments import near_matches
+from kerazoo.checkpoints import pickles
 from kerazoo.layers.leaves import leaf_layers
-from kerazoo.requires import require
 
 PICKLED = (".pth", ".pt", ".bin")
 SUFFIXES = (".safetensors", *PICKLED)
@@ -44,15 +44,14 @@ def read(path: str | Path) -> "Tensors":
     """Open the tensors of a PyTorch checkpoint.
 
     Args:
-        path: A `.safetensors` file, or a `.pth`, `.pt` or `.bin` file, which needs PyTorch. The state dict may lie
-            under one of the keys `WRAPPERS`, and a prefix of `PREFIXES` that all names share is left out.
+        path: A `.safetensors`, `.pth`, `.pt` or `.bin` file. The state dict may lie under one of the keys `WRAPPERS`,
+            and a prefix of `PREFIXES` that all names share is left out.
 
     Returns: name to tensor, in PyTorch's layout; floating-point tensors of every precision become float32. Each tensor
         is read when it is asked for, and not kept.
 
     Raises:
         FileNotFoundError: there is no file at `path`.
-        ModuleNotFoundError: the file is a pickle and PyTorch is not installed.
         ValueError: the file is of another kind, is damaged, or holds something else than tensors.
     """
     path = Path(path)
@@ -62,7 +61,7 @@ def read(path: str | Path) -> "Tensors":
         raise FileNotFoundError(f"There is no file {str(path)!r}.")
     if path.suffix == ".safetensors":
         return _without_prefixes(_SafetensorsFile(path))
-    return from_state(_unpickle(path), source=path.name)
+    return from_state(pickles.load(path), source=path.name)
 
 
 def from_state(state: Mapping[str, Any], *, source: str = "the state dict") -> "Tensors":
@@ -162,20 +161,6 @@ def _as_float32(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32, copy=False) if floating else array
 
 
-def _unpickle(path: Path) -> Mapping[str, Any]:
-    torch = require("torch", extra="torch")
-    try:
-        # Files of before PyTorch 1.6 are no zip archives and cannot be mapped into memory.
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # the unpickler raises whatever the bytes make it raise
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(
-            f"{path.name} is no checkpoint that holds only tensors ({type(error).__name__}: {reason}). Pickled code is "
-            "never run here: save the model's state_dict() where you trust the file, best as .safetensors."
-        ) from error
-    return _unwrapped(state, path.name)
-
-
 def _unwrapped(state: Any, source: str) -> Mapping[str, Any]:
     if isinstance(state, Mapping) and state and all(hasattr(value, "shape") for value in state.values()):
         return state
@@ -205,8 +190,13 @@ class _Place:
     depthwise: bool
 
     def fits(self, shape: Shape) -> bool:
-        """Whether a tensor of this shape fills the weight; 1x1 convolutions and dense layers fill each other."""
-        return _without_ones(shape) == _without_ones(self.shape)
+        """Whether a tensor of this shape fills the weight.
+
+        1x1 convolutions and dense layers fill each other, and the dense layer after a flattened map fills the
+        convolution that reads the whole map.
+        """
+        dense = self.shape if len(shape) > 2 else (self.shape[0], math.prod(self.shape[1:]))
+        return _without_ones(shape) in (_without_ones(self.shape), dense)
 
     def value(self, tensor: np.ndarray) -> np.ndarray:
         """The tensor in Keras's layout."""

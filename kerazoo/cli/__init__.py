@@ -276,7 +276,7 @@ def _weights_table(pattern: str) -> Any:
             "" if record.top1 is None else f"{record.top1:.1f}",
             record.licence,
             "yes" if default else "",
-            "yes" if (download.cache_directory() / record.name / record.file).exists() else "",
+            "yes" if download.place(record) else "",
         )
     return table
 

@@ -121,15 +121,21 @@ def _graph(classifier: Any) -> _Graph:
     def call(layer, *args, **kwargs):
         if not isinstance(layer, keras.Model):
             return layer(*args, **kwargs)
-        outputs = []  # those of the copied model are not connected to what it is called on
+        ends = [layers.Identity() for _ in layer.outputs]
+        outputs = {}  # those of the copied model are not connected to what it is called on
 
-        def call_inside(*inner_args, **inner_kwargs):
-            outputs.append(call(*inner_args, **inner_kwargs))
-            return outputs[-1]
+        def copy_inside(inner):
+            return inner if inner in ends else copy(inner)
 
-        graph = keras.Model(layer.inputs[0], layer.outputs[0])
-        keras.models.clone_model(graph, input_tensors=args[0], clone_function=copy, call_function=call_inside)
-        return outputs[-1]
+        def call_inside(inner, *inner_args, **inner_kwargs):
+            if inner not in ends:
+                return call(inner, *inner_args, **inner_kwargs)
+            outputs[ends.index(inner)] = inner_args[0]
+            return inner_args[0]
+
+        graph = keras.Model(layer.inputs[0], [end(output) for end, output in zip(ends, layer.outputs, strict=True)])
+        keras.models.clone_model(graph, input_tensors=args[0], clone_function=copy_inside, call_function=call_inside)
+        return [outputs[index] for index in range(len(ends))] if len(ends) > 1 else outputs[0]
 
     image = keras.Input(classifier.input_shape[1:], name="image")
     flat = keras.models.clone_model(functional, input_tensors=image, clone_function=copy, call_function=call)

@@ -78,7 +78,6 @@ def from_smp(
         ValueError: the config is not one of smp's, asks for what ours cannot do (the argument is named), or the tensors
             do not fit it (all of them are listed).
         FileNotFoundError: there is no such file, no config beside it, or no such repository on the Hub.
-        ModuleNotFoundError: the file is a pickle of PyTorch, which is not installed.
     """
     state, settings, label = _open(source, config, revision)
     architecture, options, common = _parse(settings)

@@ -54,7 +54,6 @@ def from_torchvision(
     Raises:
         ValueError: the tensors are of no such model, or do not fit (all of them are listed).
         FileNotFoundError: there is no such file.
-        ModuleNotFoundError: the file is a pickle of PyTorch, which is not installed.
     """
     if isinstance(source, Mapping):
         state, label = tensors.from_state(source), "the state dict"

@@ -6,11 +6,12 @@ from typing import Any
 import keras
 
 from kerazoo.checkpoints import catalog
-from kerazoo.encoders import applications, convmixer, resnet, unet_contracting, vgg
+from kerazoo.encoders import applications, convmixer, efficientnet_lite, resnet, unet_contracting, vgg
 from kerazoo.encoders.applications import Application
 from kerazoo.encoders.backbone import Backbone, has_levels
 from kerazoo.encoders.build import build_encoder
 from kerazoo.encoders.convmixer import ConvMixer
+from kerazoo.encoders.efficientnet_lite import EfficientNetLite
 from kerazoo.encoders.measure import strides
 from kerazoo.encoders.resnet import ResNet
 from kerazoo.encoders.unet_contracting import UNetContracting
@@ -20,7 +21,14 @@ from kerazoo.types import Encoder, complete
 
 ENCODERS = Registry(
     "encoder",
-    {**resnet.VARIANTS, **vgg.VARIANTS, **unet_contracting.VARIANTS, **convmixer.VARIANTS, **applications.VARIANTS},
+    {
+        **resnet.VARIANTS,
+        **vgg.VARIANTS,
+        **efficientnet_lite.VARIANTS,
+        **unet_contracting.VARIANTS,
+        **convmixer.VARIANTS,
+        **applications.VARIANTS,
+    },
     refused={function.lower(): reason for function, reason in applications.REFUSED.items()},
 )
 
@@ -96,4 +104,15 @@ def as_encoder(encoder: Any) -> Encoder:
     return part
 
 
-__all__ = ["ENCODERS", "VGG", "Application", "ConvMixer", "ResNet", "UNetContracting", "create", "list", "strides"]
+__all__ = [
+    "ENCODERS",
+    "VGG",
+    "Application",
+    "ConvMixer",
+    "EfficientNetLite",
+    "ResNet",
+    "UNetContracting",
+    "create",
+    "list",
+    "strides",
+]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_choice, check_odd, check_whole
+from kerazoo.encoders.tops import pooled_dense
 from kerazoo.encoders.weights import StateDictEncoder
 from kerazoo.layers import PadToMultiple
 from kerazoo.layers.blocks import norm
@@ -21,12 +22,13 @@ ACTIVATIONS = ("gelu", "relu")
 TORCH_NAMES = {
     "stem_conv": "stem.0",
     "stem_bn": "stem.2",
+    "head": "head",
     "spatial_conv": "0.fn.0",
     "spatial_bn": "0.fn.2",
     "channel_conv": "1",
     "channel_bn": "3",
 }
-"""timm's modules of the stem, and of a block's layers below the block."""
+"""timm's modules of the stem and the top, and of a block's layers below the block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,9 @@ class ConvMixer(StateDictEncoder):
     def state_dict_name(self, path: str) -> str:
         block = re.match(r"blocks_(\d+)_", path)
         return f"blocks.{block[1]}.{TORCH_NAMES[path[block.end() :]]}" if block else TORCH_NAMES[path]
+
+    def top(self, features: Tensor, *, num_classes: int) -> Tensor:
+        return pooled_dense(features, num_classes=num_classes, name="head")
 
     def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:
         if output_stride < self.patch_size:

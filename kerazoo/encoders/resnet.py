@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from keras import layers
 
 from kerazoo.arguments import check_wholes
+from kerazoo.encoders.tops import pooled_dense
 from kerazoo.encoders.weights import StateDictEncoder
 from kerazoo.layers import SqueezeExcite
 from kerazoo.layers.blocks import conv, norm
@@ -120,6 +121,9 @@ class ResNet(StateDictEncoder):
 
     def state_dict_beyond(self, depth: int) -> tuple[str, ...]:
         return tuple(f"layer{stage}" for stage in range(depth, 1 + len(self.depths)))
+
+    def top(self, features: Tensor, *, num_classes: int) -> Tensor:
+        return pooled_dense(features, num_classes=num_classes, name="fc")
 
     def pool(self, x: Tensor) -> Tensor:
         """The max pooling of the stem; values are not negative, so the zeros around never win."""

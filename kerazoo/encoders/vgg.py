@@ -11,10 +11,16 @@ from keras import layers
 
 from kerazoo.arguments import check_wholes
 from kerazoo.encoders.switches import check_undilated
+from kerazoo.encoders.tops import pooled_dense
 from kerazoo.encoders.weights import StateDictEncoder
 from kerazoo.layers import MaxPoolWithIndices, SpreadPool
 from kerazoo.layers.blocks import conv, norm
 from kerazoo.types import Features, Level, Tensor
+
+TOP_WIDTH = 4096
+
+TIMM_TOP = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3", "head.fc": "classifier.6"}
+"""timm's modules of the top by torchvision's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +65,19 @@ class VGG(StateDictEncoder):
         per_convolution = 3 if self.batchnorm else 2
         modules = [per_convolution * convolutions + 1 for convolutions in self.depths]  # the pooling counts too
         return tuple(f"features.{i}" for i in range(sum(modules[:depth]), sum(modules)))
+
+    def state_dict_alias(self, tensor: str) -> str:
+        module, dot, name = tensor.rpartition(".")
+        return f"{TIMM_TOP.get(module, module)}{dot}{name}"
+
+    def top(self, features: Tensor, *, num_classes: int) -> Tensor:
+        """Class logits of images, `(B, num_classes)` float32, from the coarsest level: a mean over windows of 7x7.
+
+        At the 224 pixels of training there is one window. Smaller images have none.
+        """
+        x = layers.Conv2D(TOP_WIDTH, 7, activation="relu", name="classifier_0")(features)
+        x = layers.Conv2D(TOP_WIDTH, 1, activation="relu", name="classifier_3")(x)
+        return pooled_dense(x, num_classes=num_classes, name="classifier_6")
 
     def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:
         if output_stride not in self.output_strides:

@@ -10,7 +10,6 @@ import keras
 from kerazoo.checkpoints import catalog, download, tensors
 from kerazoo.encoders.preprocessing import normalize
 from kerazoo.encoders.stem import adapt_stem
-from kerazoo.requires import require
 from kerazoo.types import TORCH, Encoder, Tensor
 
 WEIGHTS_SUFFIX = ".weights.h5"
@@ -41,16 +40,20 @@ class StateDictEncoder(Encoder):
         """
         raise NotImplementedError
 
+    def state_dict_alias(self, tensor: str) -> str:
+        """Name that `state_dict_name` gives to a tensor of a file whose names are those of another implementation."""
+        return tensor
+
     def state_dict_beyond(self, depth: int) -> tuple[str, ...]:
         """Names of the modules that come after the first `depth` levels."""
         return ()
 
     def load_pretrained(self, model: keras.Model, path: Path) -> None:
-        """Fill the model of this encoder; what the file has of the classifier and of deeper levels is left over."""
+        """Fill the model; what the file has of deeper levels and of the classifier may be left over."""
         deeper = self.state_dict_beyond(len(model.outputs))
         tensors.assign(
             model,
-            tensors.read(path),
+            tensors.read(path).renamed(self.state_dict_alias),
             self.state_dict_name,
             allow_unexpected=(*CLASSIFIERS, *(f"{module}.*" for module in deeper)),
             fit_stem=adapt_stem,
@@ -62,7 +65,7 @@ def load_weights(model: keras.Model, part: Any, weights: str | Path) -> None:
     """Fill an encoder with trained weights, strictly: every tensor has to fit.
 
     Args:
-        model: Of `part`.
+        model: From an image to levels of `part`, or to all of them and the logits of its `top`.
         part: The encoder.
         weights: A name of the catalog, "imagenet" or a tag with or without the encoder's name; or the path of a file: a
             `.weights.h5` file of this encoder, or one that ends in one of its `weight_suffixes`.
@@ -70,7 +73,6 @@ def load_weights(model: keras.Model, part: Any, weights: str | Path) -> None:
     Raises:
         ValueError: there are no weights of that name for `part`, or the file does not fit the architecture.
         FileNotFoundError: there is no file at `weights`.
-        ModuleNotFoundError: the file is a pickle of PyTorch, which is not installed.
         OSError: the weights could not be downloaded.
     """
     if not isinstance(weights, (str, Path)):
@@ -107,7 +109,4 @@ def _is_path(weights: str | Path) -> bool:
 
 
 def _downloaded(arch: str | None, weights: str) -> Path:
-    record = catalog.find(arch, weights)
-    if record.file.endswith(tensors.PICKLED):
-        require("torch", extra="torch")  # before the download
-    return download.fetch(record)
+    return download.fetch(catalog.find(arch, weights))

@@ -1,7 +1,6 @@
 """The catalog against the registry, the libraries its facts are from, and whole models that start from its files."""
 
 import importlib.util
-import re
 import sys
 import warnings
 from dataclasses import replace
@@ -20,7 +19,7 @@ from kerazoo.checkpoints.tensors import places
 from kerazoo.cli import app
 from kerazoo.encoders import ENCODERS
 from kerazoo.encoders.applications import Application
-from kerazoo.types import BY_128, CAFFE, MINUS_ONE_TO_ONE, TORCH
+from kerazoo.types import BY_127_128, BY_128, CAFFE, MINUS_ONE_TO_ONE, TORCH
 
 spec = importlib.util.spec_from_file_location("weights_check", REPOSITORY / "weights" / "check.py")
 check = importlib.util.module_from_spec(spec)
@@ -70,6 +69,10 @@ def test_the_check_can_fail(monkeypatch):
         {"repo": None},
         {"repo": None, "url": "http://x/y.h5"},
         {"repo": None, "url": "https://x/y.h5", "revision": 40 * "a"},
+        {"package": "x-model", "version": "1.0"},
+        {"repo": None, "package": "x-model"},
+        {"repo": None, "package": "X_Model", "version": "1.0"},
+        {"version": "1.0"},
         {"licence": ""},
         {"training_data": ()},
     ],
@@ -91,6 +94,7 @@ def test_every_encoder_has_weights_or_a_reason():
 def test_the_ranges_of_preprocessing():
     assert MINUS_ONE_TO_ONE.range == pytest.approx((-1, 1))
     assert BY_128.range == pytest.approx((-1, 127 / 128))
+    assert BY_127_128.range == pytest.approx((-127 / 128, 1))
     assert CAFFE.range == pytest.approx((-123.68, 255 - 103.939))
     assert TORCH.range == pytest.approx((-0.485 / 0.229, 0.594 / 0.225))
 
@@ -99,7 +103,7 @@ def test_the_preprocessing_of_every_record_is_its_encoders():
     """It belongs to the encoder and never depends on the weights: others are not in the catalog."""
     image = np.random.default_rng(0).uniform(0, 255, (1, 2, 2, 3)).astype("float32")
     wanted = {(record.arch, record.preprocessing) for record in catalog.records()}
-    assert len({preprocessing for _, preprocessing in wanted}) == 4
+    assert len({preprocessing for _, preprocessing in wanted}) == 5
     for arch, preprocessing in sorted(wanted, key=lambda pair: pair[0]):
         colors = image if preprocessing.order == "RGB" else image[..., ::-1]
         expected = (preprocessing.scale * colors - preprocessing.mean) / preprocessing.std
@@ -145,6 +149,8 @@ def test_records_of_keras_are_what_keras_loads(arch, monkeypatch):
         ("seresnet50", "imagenet", "seresnet50.a1_in1k"),
         ("convmixer_768_32", "imagenet", "convmixer_768_32.in1k"),
         ("vgg16", "imagenet", "vgg16.keras_in1k"),
+        ("efficientnet_lite0", "imagenet", "efficientnet_lite0.pip_in1k"),
+        ("efficientnet_lite4", "imagenet", "efficientnet_lite4.in1k"),
         ("vgg16_bn", "imagenet", "vgg16_bn.smp_imagenet"),
         ("resnet50", "tv2_in1k", "resnet50.tv2_in1k"),
         ("resnet50", "resnet50.tv_in1k", "resnet50.tv_in1k"),
@@ -182,8 +188,10 @@ def test_other_names_are_answered_with_what_there_is(arch, name, message):
 
 def test_encoders_are_listed_by_their_weights():
     listed = kz.encoders.list("*efficientnet*", weights="imagenet")
-    assert listed == [f"efficientnetb{i}" for i in range(8)] + [
-        f"efficientnetv2_{size}" for size in ["b0", "b1", "b2", "b3", "l", "m", "s"]
+    assert listed == [
+        *(f"efficientnet_lite{i}" for i in range(5)),
+        *(f"efficientnetb{i}" for i in range(8)),
+        *(f"efficientnetv2_{size}" for size in ["b0", "b1", "b2", "b3", "l", "m", "s"]),
     ]
     assert kz.encoders.list("resnet??", weights="tv2_in1k") == ["resnet50"]
     assert set(kz.encoders.list()) - set(kz.encoders.list(weights="imagenet")) == WITHOUT.keys()
@@ -261,13 +269,6 @@ def test_weights_of_another_network_under_the_right_name_are_refused(mirror):
     )
     with pytest.raises(ValueError, match=r"model\.safetensors do not fit"):
         kz.encoders.create("resnet18", weights="tv_in1k")
-
-
-def test_a_pickle_is_not_downloaded_without_pytorch(mirror, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ModuleNotFoundError, match=re.escape("pip install 'kerazoo[torch]'")):
-        kz.encoders.create("resnet18", weights="IMAGENET1K_V1")
-    assert mirror.requests == []
 
 
 @pytest.mark.parametrize("weights", ["nowhere.safetensors", "nowhere/imagenet.h5", "nowhere.weights.h5"])

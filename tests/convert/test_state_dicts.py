@@ -3,7 +3,6 @@
 import gc
 import importlib.util
 import struct
-import sys
 import tracemalloc
 from pathlib import Path
 
@@ -196,14 +195,6 @@ def test_a_cut_off_file_is_refused(tmp_path, checkpoint):
     path = tmp_path / "half.safetensors"
     path.write_bytes(checkpoint.read_bytes()[:-1000])
     with pytest.raises(ValueError, match="half.safetensors is no complete .safetensors file"):
-        load(path)
-
-
-def test_a_pickle_needs_torch(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    path = tmp_path / "a.pth"
-    path.write_bytes(b"")
-    with pytest.raises(ModuleNotFoundError, match=r"needs the package `torch`.*pip install 'kerazoo\[torch\]'"):
         load(path)
 
 

@@ -1,9 +1,10 @@
 """Write the golden files of timm's classifiers, weights by `golden_rule.fill`.
 
-Run in an environment that has timm and PyTorch: `PYTHONPATH=tests python tests/golden/make_encoders.py`. A file holds
-the logits and the upper left corner of each level, no more of it than keeps the file small.
+Run in an environment that has timm and PyTorch: `PYTHONPATH=tests python tests/golden/make_encoders.py [NAME …]`. A
+file holds the logits and the upper left corner of each level, no more of it than keeps the file small.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ CASES = {  # name of the file: timm's model, arguments, size of the image
     "seresnet18_dilated": ("seresnet18", {"output_stride": 16}, (45, 67)),
     "seresnet50": ("seresnet50", {}, (64, 64)),
     "convmixer_768_32": ("convmixer_768_32", {}, (70, 70)),
+    "efficientnet_lite1": ("tf_efficientnet_lite1", {}, (45, 67)),
+    "efficientnet_lite2_dilated": ("tf_efficientnet_lite2", {"output_stride": 16}, (45, 67)),
 }
 SHARE = 2_000
 """Numbers kept of each level."""
@@ -43,7 +46,8 @@ def outputs(model: torch.nn.Module, size: tuple[int, int]) -> dict[str, np.ndarr
 
 
 if __name__ == "__main__":
-    for name, (architecture, arguments, size) in CASES.items():
+    for name in sys.argv[1:] or CASES:
+        architecture, arguments, size = CASES[name]
         model = timm.create_model(architecture, **arguments).eval()
         model.load_state_dict({key: torch.tensor(fill(key, value.shape)) for key, value in model.state_dict().items()})
         np.savez_compressed(Path(__file__).parent / f"encoder_{name}.npz", **outputs(model, size))

@@ -1,11 +1,6 @@
 """The smallest recipe that trains: 32 pixels, one narrow block per stage."""
 
-import pytest
-
-import kerazoo as kz
 from kerazoo.training.recipe import Recipe
-
-needs_lite = pytest.mark.skipif(not kz.encoders.list("efficientnet_lite0"), reason="efficientnet_lite0 is to come")
 
 TINY = {
     "name": "tiny",
@@ -35,11 +30,11 @@ TINY = {
     "evaluation": {"threshold": 0.2, "bootstrap": 50, "gallery": 2},
 }
 
-# Half of its layers, without XLA: most of the time goes into building graphs
-TINIER = ("model.depth=3", "model.decoder.widths=[8, 8, 8]", "training.jit_compile=false")
+FIVE_LEVELS = ("model.depth=null", "model.decoder.widths=[8, 8, 8, 8, 8]")
+
 # Four epochs in two phases, averaged
 TWO_PHASES = (
-    *TINIER,
+    "training.jit_compile=false",
     "training.epochs=null",
     "training.phases=[{epochs: 2, freeze: encoder}, {epochs: 2, learning_rate: {encoder: 1e-3, rest: 1e-2}, "
     "batchnorm: frozen}]",

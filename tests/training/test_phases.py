@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from support.source_tree import REPOSITORY
-from support.tiny import TINIER, TWO_PHASES, tiny
+from support.tiny import FIVE_LEVELS, TWO_PHASES, tiny
 
 import kerazoo as kz
 from kerazoo.training import Phase, build, callbacks, fit_phases, train
@@ -24,7 +24,7 @@ from kerazoo.training.run import load_model
 
 
 def tiny_model():
-    return build.build_model(tiny(), num_classes=1, channels=1)
+    return build.build_model(tiny(*FIVE_LEVELS), num_classes=1, channels=1)
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +267,7 @@ def test_a_run_begins_from_a_run(finished, tmp_path):
     """One class at 32 pixels and one channel, then three classes at 48 with three channels."""
     first, text = shutil.copytree(finished[0], tmp_path / "first"), io.StringIO()
     recipe = tiny(
-        *TINIER, "training.epochs=1", "training.freeze=encoder", "training.doctor=false",
+        "training.jit_compile=false", "training.epochs=1", "training.freeze=encoder", "training.doctor=false",
         "evaluation={bootstrap: 0, gallery: 0}", f"model.start={first}", "data.channels=3", "data.image_size=48",
         "data.source.num_classes=3",
     )  # fmt: skip

@@ -6,7 +6,6 @@ import keras
 import pytest
 import yaml
 from support.source_tree import REPOSITORY
-from support.tiny import needs_lite
 
 from kerazoo.training import build
 from kerazoo.training.rates import over_time
@@ -41,8 +40,8 @@ def test_recipes_are_shipped():
 def shipped():
     """Recipes of the tables take seconds to build, which tests/training/test_ablation_recipes.py does as well."""
     for path in SHIPPED:
-        slow, transfer = path.stem.startswith(("siim_", "bikecar_")), path.stem.endswith("_transfer")
-        yield pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * slow + [needs_lite] * transfer)
+        slow = path.stem.startswith(("siim_", "bikecar_"))
+        yield pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * slow)
 
 
 @pytest.mark.parametrize("path", [*shipped()])

@@ -74,7 +74,7 @@ def test_other_channels_and_classes_adapt_the_stem_and_renew_what_depends_on_cla
 
 def test_a_part_can_stay_new(earlier):
     model, path = earlier
-    taken = make("model.decoder.widths=[4, 4, 4, 4, 4]", channels=3)
+    taken = make("model.decoder.widths=[4, 4, 4]", channels=3)
     with pytest.raises(ValueError, match=r"The decoder of .* is another one: .*model\.start\.new=\[decoder\]"):
         begin(taken, Start(path=str(path), new=("head",)))
     assert same(taken, model, "encoder"), "nothing was changed"

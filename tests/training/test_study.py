@@ -13,7 +13,7 @@ import pytest
 import yaml
 from rich.console import Console
 from support.source_tree import REPOSITORY
-from support.tiny import TINY, needs_lite, tiny
+from support.tiny import TINY, tiny
 
 from kerazoo.inference.scores import Counts, metrics
 from kerazoo.training import Study, comparison, study
@@ -242,7 +242,6 @@ def test_seeds_are_ranges_or_lists(place, text):
     assert write(place, seeds=text).seeds == (0, 1, 2, 3)
 
 
-@needs_lite
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_studies_are_valid(path):
     recipes = Study.load(path).recipes()

@@ -1,28 +1,43 @@
 """Files of timm on the Hugging Face Hub.
 
-Names, licences, image sizes and preprocessing are those of timm 1.0.31 (`timm/models/resnet.py`, `convmixer.py` and
-`vgg.py`, `default_cfgs`), the top-1 of its `results/results-imagenet.csv` at 0173a13, which lacks resnet34.tv_in1k.
-timm's sources pin no commits and name no hashes of these files.
+Names, licences, image sizes and preprocessing are those of timm 1.0.31 (`timm/models/resnet.py`, `convmixer.py`,
+`vgg.py` and `efficientnet.py`, `default_cfgs`), the top-1 of its `results/results-imagenet.csv` at 0173a13, which lacks
+resnet34.tv_in1k. timm's sources pin no commits and name no hashes of these files.
+
+The EfficientNet-Lites are timm's `tf_efficientnet_lite…`, ported from the official checkpoints. Those were trained on
+`(x - 127) / 128`, and that is what their records say; timm's configuration has `(x - 127.5) / 127.5`.
 """
 
 from typing import Any
 
 from kerazoo.checkpoints.record import Record
+from kerazoo.types import BY_127_128
 
 
 def _record(
-    name: str, *, licence: str = "apache-2.0", top1: float | None = None, top1_size: int = 224, **facts: Any
+    name: str,
+    *,
+    prefix: str = "",
+    licence: str = "apache-2.0",
+    top1: float | None = None,
+    top1_size: int = 224,
+    **facts: Any,
 ) -> Record:
     return Record(
         name=name,
         origin="timm",
-        repo=f"timm/{name}",
+        repo=f"timm/{prefix}{name}",
         file="model.safetensors",
         licence=licence,
         top1=top1,
         top1_size=None if top1 is None else top1_size,
         **facts,
     )
+
+
+def _lite(name: str, *, top1: float, image_size: int) -> Record:
+    facts = {"image_size": image_size, "top1_size": image_size, "preprocessing": BY_127_128}
+    return _record(name, prefix="tf_", top1=top1, **facts)
 
 
 RECORDS = (
@@ -105,4 +120,9 @@ RECORDS = (
     _record("vgg13_bn.tv_in1k", top1=71.588, licence="bsd-3-clause"),
     _record("vgg16_bn.tv_in1k", top1=73.37, licence="bsd-3-clause"),
     _record("vgg19_bn.tv_in1k", top1=74.216, licence="bsd-3-clause"),
+    _lite("efficientnet_lite0.in1k", top1=74.846, image_size=224),
+    _lite("efficientnet_lite1.in1k", top1=76.674, image_size=240),
+    _lite("efficientnet_lite2.in1k", top1=77.47, image_size=260),
+    _lite("efficientnet_lite3.in1k", top1=79.808, image_size=300),
+    _lite("efficientnet_lite4.in1k", top1=81.54, image_size=380),
 )

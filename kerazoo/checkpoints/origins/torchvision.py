@@ -1,4 +1,4 @@
-"""Files of torchvision, which PyTorch has to be installed for: they are pickles.
+"""Files of torchvision, which are pickles.
 
 Addresses and top-1 are those of torchvision 0.28.0 (`torchvision/models/resnet.py` and `vgg.py`, the `…_Weights`);
 the digits in a file's name are the first of its sha256. The licence is what timm 1.0.31 says of the same weights.
