@@ -211,11 +211,15 @@ class Training(Section):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _former_names(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and "weights" in value and "pixel_weights" not in value:
-            if value["weights"] is not None:  # runs spell out every default
-                warn_renamed("training.weights", "training.pixel_weights")
-            return {"pixel_weights" if key == "weights" else key: item for key, item in value.items()}
-        return value
+        if not isinstance(value, Mapping) or "weights" not in value:
+            return value
+        now = {key: item for key, item in value.items() if key != "weights"}
+        if value["weights"] is not None:  # runs spell out every default
+            if "pixel_weights" in now:
+                raise ValueError("`weights` is the former name of `pixel_weights`: give `pixel_weights` alone.")
+            warn_renamed("training.weights", "training.pixel_weights")
+            now["pixel_weights"] = value["weights"]
+        return now
 
     @pydantic.field_validator("monitor")
     @classmethod

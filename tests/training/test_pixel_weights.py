@@ -88,5 +88,5 @@ def test_recipes_with_the_former_name_load(tmp_path):
     text = (tmp_path / "recipe.yaml").read_text()
     (tmp_path / "former.yaml").write_text(text.replace("  pixel_weights: null", "  weights: null"))
     assert Recipe.load(tmp_path / "former.yaml") == plain, "a run spells out this default too: no warning"
-    with pytest.raises(ValueError, match="training.weights: unknown field"):
+    with pytest.raises(ValueError, match="give `pixel_weights` alone"):
         tiny("training.weights=boundary", "training.pixel_weights=boundary")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerazoo.arguments import warn_renamed
+from kerazoo.arguments import check_choice, warn_renamed
 from kerazoo.data.batches.epochs import Epochs, register
 from kerazoo.data.batches.loading import Loader
 from kerazoo.data.batches.pixel_weights import resolve
@@ -93,8 +93,14 @@ def pipeline(
     from kerazoo.data.batches.stages import Stages
 
     if weights is not None:
+        if pixel_weights is not None:
+            raise ValueError("`weights` is the former name of `pixel_weights`: give `pixel_weights` alone.")
         warn_renamed("`weights` of kz.data.pipeline", "`pixel_weights`")
-        pixel_weights = weights if pixel_weights is None else pixel_weights
+        pixel_weights = weights
+    if shuffle is None:
+        warn_renamed("`shuffle=None` of kz.data.pipeline", "`shuffle=True`")
+        shuffle = True
+    check_choice("kz.data.pipeline", "shuffle", shuffle, (True, False))
     names = _check_outputs(outputs, source, pixel_weights)
     masks = names not in ("label", ("label",))
     kinds, kind_names = (None, ()) if sampler == "natural" else strata(source, balance=balance)

@@ -161,5 +161,7 @@ def test_the_former_name_is_accepted_with_a_warning(source):
     assert noted[0].filename == __file__, "the warning must point to the caller"
     for old, new in zip(former, batches(source, pixel_weights="boundary"), strict=True):
         np.testing.assert_array_equal(old[2], new[2])
+    with pytest.raises(ValueError, match="give `pixel_weights` alone"):
+        batches(source, weights="boundary", pixel_weights="random_mask")
     with pytest.warns(DeprecationWarning, match="Type kz.data.pixel_weights"):
         assert kz.data.weights is kz.data.pixel_weights
