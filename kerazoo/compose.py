@@ -15,6 +15,7 @@ from kerazoo.encoders import as_encoder
 from kerazoo.encoders.build import build_encoder, check_image_shape
 from kerazoo.heads import HEADS
 from kerazoo.heads._auxiliary import auxiliary, auxiliary_names
+from kerazoo.outputs import symbolic_output
 from kerazoo.registry import Registry
 from kerazoo.sub_models import SubModel
 from kerazoo.types import AUX_PREFIX, Decoder, Features, Head, Level, Tensor, complete
@@ -159,7 +160,7 @@ def without_aux(model: keras.Model) -> keras.Model:
 
     Returns: a model that shares the weights of `model`; with a single output left it is a tensor, not a dict.
     """
-    outputs = getattr(model, "output", None)
+    outputs = symbolic_output(model)
     if not isinstance(outputs, Mapping):
         return model
     kept = {key: tensor for key, tensor in outputs.items() if not key.startswith(AUX_PREFIX)}

@@ -9,6 +9,7 @@ import keras
 
 from kerazoo.arguments import is_whole
 from kerazoo.encoders.weights import load_weights
+from kerazoo.outputs import as_list
 from kerazoo.types import Encoder, Features, Level, Switches, Tensor
 
 
@@ -28,8 +29,7 @@ class BuiltEncoder:
 
     def __call__(self, image: Tensor) -> tuple[Features, Switches | None]:
         """The levels of an image, and the switches if there are any."""
-        outputs = self.model(image)
-        outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+        outputs = as_list(self.model(image))
         levels, switches = outputs[: len(self.strides)], outputs[len(self.strides) :]
         features = tuple(map(Level, self.strides, levels))
         if self.switch_strides is None:
