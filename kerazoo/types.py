@@ -103,7 +103,10 @@ class Encoder(Protocol):
         )
 
     def continuing_mirror(self, margin: int) -> "Encoder":
-        """The encoder for images that are mirrored already by `margin` pixels on each side; most do not care."""
+        """The encoder for images that are mirrored already by `margin` pixels on each side, as the decoder asks for.
+
+        Most do not care. One that mirrors its images itself goes on from there: `dataclasses.replace(self, …)`.
+        """
         return self
 
     def load_pretrained(self, model: Model, path: Path) -> None:
