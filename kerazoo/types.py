@@ -156,6 +156,8 @@ class _Completed:
         return self._part(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # of copy and pickle, which ask before there is a part
+            raise AttributeError(name)
         if hasattr(self._part, name):
             return getattr(self._part, name)
         default = getattr(self._protocol, name)

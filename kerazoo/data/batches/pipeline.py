@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerazoo.arguments import check_choice, warn_renamed
+from kerazoo.arguments import check_choice, check_whole, warn_renamed
 from kerazoo.data.batches.epochs import Epochs, register
 from kerazoo.data.batches.loading import Loader
 from kerazoo.data.batches.pixel_weights import resolve
@@ -137,10 +137,8 @@ def pipeline(
 
 def _check_length(samples: int, batch_size: int, skip_batches: int, drop_remainder: bool) -> None:
     """An epoch has a batch."""
-    if batch_size < 1 or skip_batches < 0:
-        raise ValueError(
-            f"`batch_size` must be 1 or more and `skip_batches` 0 or more, received {batch_size}, {skip_batches}."
-        )
+    check_whole("kz.data.pipeline", "batch_size", batch_size)
+    check_whole("kz.data.pipeline", "skip_batches", skip_batches, least=0)
     if samples - skip_batches * batch_size < (batch_size if drop_remainder else 1):
         raise ValueError(
             f"An epoch of {samples} samples has no batch: batch_size={batch_size}, skip_batches={skip_batches}, "

@@ -396,7 +396,8 @@ def test_directory_cache_needs_a_size(tmp_path):
     ("options", "message"),
     [
         ({"batch_size": 5, "drop_remainder": True}, "An epoch of 4 samples has no batch"),
-        ({"batch_size": 0}, "`batch_size` must be 1 or more"),
+        ({"batch_size": 0}, "`batch_size` must be a whole number of at least 1, received 0"),
+        ({"batch_size": 2.0}, "`batch_size` must be a whole number of at least 1, received 2.0: write 2"),
         ({"image_size": (0, 8)}, r"`image_size` must be \(height, width\) in pixels or None, received \(0, 8\)"),
         ({"sampler": "up"}, "`sampler` must be one of"),
         ({"shuffle": 1000}, r"`shuffle` must be one of \(True, False\), received 1000"),
