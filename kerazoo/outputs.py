@@ -1,4 +1,4 @@
-"""What models give. Of a segmenter that is mask logits, alone or as `"mask"` in a mapping, there perhaps with `"label"` logits."""
+"""What models give: of a segmenter mask logits, alone or as `"mask"` in a mapping, perhaps with `"label"` logits."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,9 @@ import keras
 from keras import ops
 
 from kerazoo.types import Tensor
+
+CLASS_MAPS = "class_maps"
+"""Name of the layer with which a classifier that `kerazoo.weak` made of a segmenter keeps the logits of the mask."""
 
 
 def as_list(outputs: Any) -> list[Any]:
@@ -56,6 +59,24 @@ def mask_output(model: Any) -> Tensor:
             f"mapping with them as 'mask'; received {model!r} with output {symbolic_output(model)!r}."
         )
     return mask
+
+
+def segmenter_of(model: keras.Model) -> keras.Model:
+    """Take the segmenter, with its weights, out of a model of `kerazoo.weak.cam_alpha` or `cam_beta`.
+
+    Args:
+        model: Such a model, also after `keras.models.load_model`; a segmenter is returned as it is.
+
+    Returns: a `keras.Model` from images to logits `(B, H, W, num_classes)`.
+
+    Raises:
+        ValueError: `model` is neither.
+    """
+    layer = next((layer for layer in getattr(model, "layers", ()) if layer.name == CLASS_MAPS), None)
+    if layer is None:
+        mask_output(model)
+        return model
+    return keras.Model(model.input, layer.input[1], name="segmenter")
 
 
 def label_output(model: Any) -> Tensor | None:

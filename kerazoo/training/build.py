@@ -67,12 +67,13 @@ def plain_data_errors() -> Iterator[None]:
 
 def build_model(recipe: Recipe, *, num_classes: int, channels: int) -> keras.Model:
     """The segmenter of a recipe for images of any size, under the recipe's precision, frozen as it says."""
-    import kerazoo as kz
+    from kerazoo.compose import segmenter
+    from kerazoo.transfer import freeze
 
     parts, precision = recipe.model, keras.config.dtype_policy()
     keras.config.set_dtype_policy(recipe.training.precision)
     try:
-        model = kz.segmenter(
+        model = segmenter(
             create("encoders", parts.encoder),
             create("decoders", parts.decoder),
             create("heads", parts.head),
@@ -86,9 +87,9 @@ def build_model(recipe: Recipe, *, num_classes: int, channels: int) -> keras.Mod
         )
     finally:
         keras.config.set_dtype_policy(precision)
-    freeze = recipe.training.freeze
-    if freeze is not None:
-        kz.freeze(model, freeze.part, batchnorm=freeze.batchnorm)
+    frozen = recipe.training.freeze
+    if frozen is not None:
+        freeze(model, frozen.part, batchnorm=frozen.batchnorm)
     return model
 
 
