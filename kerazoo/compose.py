@@ -12,13 +12,13 @@ from kerazoo.arguments import is_whole
 from kerazoo.canvas import Canvas
 from kerazoo.decoders import DECODERS
 from kerazoo.encoders import as_encoder
-from kerazoo.encoders.build import build_encoder, check_image_shape
+from kerazoo.encoders.build import BuiltEncoder, build_encoder, check_image_shape
 from kerazoo.heads import HEADS
 from kerazoo.heads._auxiliary import auxiliary, auxiliary_names
 from kerazoo.outputs import symbolic_output
 from kerazoo.registry import Registry
 from kerazoo.sub_models import SubModel
-from kerazoo.types import AUX_PREFIX, Decoder, Features, Head, Level, Tensor, complete
+from kerazoo.types import AUX_PREFIX, Decoder, Encoder, Features, Head, Level, Tensor, complete
 
 
 def segmenter(
@@ -65,7 +65,7 @@ def segmenter(
         aux: Whether to score every decoded level as well, for deep supervision (Lee et al., 2015,
             https://arxiv.org/abs/1409.5185): the outputs become `{"mask": logits, "aux_4": …, "aux_8": …}`, one entry
             per level, named by its stride, each resized to the image as the mask is. `kerazoo.losses.deep_supervision`
-            trains them; predictions and exports leave them out, see `without_aux`.
+            trains them; predictions and exports leave them out, as `without_aux` does.
         pad: True pads images to the encoder's multiple and crops the logits back, so that every size works and all
             strides divide; False resizes the logits to the image instead, as torchvision does.
         name: Name of the model.
@@ -80,25 +80,16 @@ def segmenter(
         OSError: the weights could not be downloaded.
     """
     num_classes = _checked_num_classes(num_classes)
-    encoder = as_encoder(encoder)
     decoder, head = _as_part(DECODERS, decoder, Decoder), _as_part(HEADS, head, Head)
     image = keras.Input(check_image_shape(image_shape), name="image")
-    normalized = encoder.preprocess(image) if preprocessing else image
-    canvas = Canvas(image, normalized, encoder.pad_multiple if pad else 1, decoder.margin, crop=pad)
-    encode = build_encoder(
-        encoder.continuing_mirror(decoder.margin),
-        image_shape=canvas.tensor.shape[1:],
-        weights=weights,
-        output_stride=output_stride,
-        default_output_stride=decoder.output_stride,
-        depth=decoder.depth if depth is None else depth,
-        switches=decoder.switches,
-    )
+    options = {"weights": weights, "output_stride": output_stride, "depth": decoder.depth if depth is None else depth}
+    canvas, encode = _built(as_encoder(encoder), decoder, image, preprocessing=preprocessing, pad=pad, **options)
     features, switches = encode(canvas.tensor)
     decode = SubModel.wire("decoder", decoder, features, switches)
     classify = SubModel.wire("head", lambda levels: [head(levels, num_classes=num_classes)], decode.levels)
     if not aux:
-        decode, classify = _without_unread(decode, classify)
+        read = classify.reads()  # the other levels would be weights that learn nothing
+        decode, classify = decode.giving(read), classify.reading(read)
     if not label_head:
         _check_all_is_read(decode, features)
     decoded = decode(features, switches)
@@ -181,6 +172,21 @@ def _as_part(registry: Registry, given: Any, protocol: type) -> Any:
     return completed
 
 
+def _built(
+    encoder: Encoder, decoder: Decoder, image: Tensor, *, preprocessing: bool, pad: bool, **options: Any
+) -> tuple[Canvas, BuiltEncoder]:
+    """What the encoder is shown of an image, and the encoder with all that the decoder asks of it."""
+    normalized = encoder.preprocess(image) if preprocessing else image
+    canvas = Canvas(image, normalized, encoder.pad_multiple if pad else 1, decoder.margin, crop=pad)
+    return canvas, build_encoder(
+        encoder.continuing_mirror(decoder.margin),
+        image_shape=canvas.tensor.shape[1:],
+        default_output_stride=decoder.output_stride,
+        switches=decoder.switches,
+        **options,
+    )
+
+
 def _checked_num_classes(num_classes: Any) -> int:
     if not is_whole(num_classes) or num_classes < 1:
         raise ValueError(
@@ -188,12 +194,6 @@ def _checked_num_classes(num_classes: Any) -> int:
             f"{num_classes!r}."
         )
     return int(num_classes)
-
-
-def _without_unread(decode: SubModel, classify: SubModel) -> tuple[SubModel, SubModel]:
-    """Both without the levels that the head does not read: they would be weights that learn nothing."""
-    read = classify.reads()
-    return decode.giving(read), classify.reading(read)
 
 
 def _check_all_is_read(decode: SubModel, features: Features) -> None:

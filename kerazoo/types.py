@@ -103,10 +103,7 @@ class Encoder(Protocol):
         )
 
     def continuing_mirror(self, margin: int) -> "Encoder":
-        """The encoder for images that are mirrored already by `margin` pixels on each side, as the decoder asks for.
-
-        Most do not care. One that mirrors its images itself goes on from there: `dataclasses.replace(self, …)`.
-        """
+        """The encoder for images that are mirrored by `margin` pixels already; for one that would mirror them, too."""
         return self
 
     def load_pretrained(self, model: Model, path: Path) -> None:

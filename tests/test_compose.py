@@ -214,7 +214,7 @@ def test_a_model_with_pyramid_outputs_is_an_encoder(backbone):
         ({"depth": 2.0}, r"`depth` must be a whole number of at least 1, received 2.0: write 2"),
         ({"output_stride": "16"}, r"`output_stride` must be a whole number of at least 1, received '16'"),
         ({"depth": 9}, r"1 to 5 levels, received depth=9"),
-        ({"weights": "imagnet"}, r"There are no weights 'imagnet'\. .*pass `arch='resnet18'` to it"),
+        ({"weights": "imagnet"}, r"There are no weights 'imagnet'\. .*pass `arch='resnet18'`"),
         ({"weights": True}, r"`weights` must be None, the name of weights such as 'imagenet', .* received True"),
     ],
 )

@@ -79,8 +79,8 @@ def find(arch: str | None, name: str) -> Record:
 def _choices(arch: str | None) -> str:
     if arch is None:
         return (
-            "This encoder does not say which one of kerazoo.encoders.list() it is: pass `arch='resnet18'` to it if it is "
-            "that, or the full name of weights whose tensors fit it, 'resnet18.tv_in1k', or the path of a file."
+            "This encoder does not say which one of kerazoo.encoders.list() it is: pass `arch='resnet18'` if that, or "
+            "the full name of weights whose tensors fit it, 'resnet18.tv_in1k', or the path of a file."
         )
     own = tags(arch)
     if own:

@@ -181,9 +181,8 @@ def verify(
             summary = f"Source: {len(source)} images, not all of which can be used."
             if not findings:
                 findings.append(_finding("format", None, str(error)))
-    order = {kind: place for place, kind in enumerate(KINDS)}
     kept = [finding for finding in findings if finding.kind not in set(ignore)]
-    kept.sort(key=lambda finding: order[finding.kind])
+    kept.sort(key=lambda finding: [*KINDS].index(finding.kind))
     return Verification.of(kept, images=samples, summary=summary)
 
 

@@ -6,8 +6,7 @@ import keras
 
 from kerazoo.outputs import as_list
 
-_LARGE = math.lcm(256, 7 * 9 * 5)
-"""Rows of an image at which every stride shows, and most divide."""
+_LARGE = math.lcm(256, 7 * 9 * 5)  # rows of an image at which every stride shows
 
 
 def strides(model: keras.Model) -> list[int]:

@@ -67,7 +67,7 @@ def test_a_recipe_with_weights_trains_every_map_of_a_model(tmp_path):
             r"'foreground_dice' has one value per image. Write {name: foreground_dice, weighted: false}",
         ),
         (("training.pixel_weights=bondary",), "Did you mean 'boundary'"),
-        (("training.pixel_weights={name: boundary, w1: 2}",), "weight 'boundary' has no hyper-parameter 'w1'"),
+        (("training.pixel_weights={name: boundary, w1: 2}",), "pixel weight 'boundary' has no hyper-parameter 'w1'"),
     ],
 )
 def test_what_does_not_fit_is_said_when_the_recipe_is_read(assignments, message):

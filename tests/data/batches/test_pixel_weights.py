@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kerazoo as kz
 from kerazoo.data.batches.pixel_weights import Boundary, RandomMask
@@ -153,6 +154,14 @@ def test_weights_that_make_no_sense(source):
         batches(source, pixel_weights="boundary", outputs="label")
     with pytest.raises(TypeError, match=r"or a part, such as kz.data.pixel_weights.Boundary\(\)"):
         batches(source, pixel_weights=Boundary)
+
+
+def test_weights_of_another_shape_name_the_part(source):
+    def of_an_image(mask, *, ignore_class, rng):
+        return np.ones(3)
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"`pixel_weights` gives \(3,\) for a mask .*of_an_image"):
+        batches(source, pixel_weights=of_an_image)
 
 
 def test_the_former_name_is_accepted_with_a_warning(source):
