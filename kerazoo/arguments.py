@@ -24,8 +24,8 @@ def is_whole(value: Any) -> bool:
 
 
 def as_pair(value: Any) -> tuple[Any, ...]:
-    """A whole number twice, for height and width; the items of anything else."""
-    return (value, value) if is_whole(value) else tuple(value)
+    """A number twice, for height and width; the items of anything else."""
+    return tuple(value) if isinstance(value, Iterable) else (value, value)
 
 
 def check_choice(owner: str, name: str, value: Any, choices: Sequence[Any]) -> None:

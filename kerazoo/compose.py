@@ -14,13 +14,14 @@ from kerazoo.checkpoints.catalog import IMAGENET
 from kerazoo.checkpoints.imagenet import CLASSES as IMAGENET_CLASSES
 from kerazoo.decoders import DECODERS
 from kerazoo.encoders import as_encoder
-from kerazoo.encoders.build import build_encoder, check_image_shape
+from kerazoo.encoders.build import BuiltEncoder, build_encoder, check_image_shape
 from kerazoo.encoders.weights import load_weights
 from kerazoo.heads import HEADS
 from kerazoo.heads._auxiliary import auxiliary, auxiliary_names
+from kerazoo.outputs import symbolic_output
 from kerazoo.registry import Registry
 from kerazoo.sub_models import SubModel
-from kerazoo.types import AUX_PREFIX, Decoder, Features, Head, Level, Tensor, complete
+from kerazoo.types import AUX_PREFIX, Decoder, Encoder, Features, Head, Level, Tensor, complete
 
 
 def segmenter(
@@ -67,7 +68,7 @@ def segmenter(
         aux: Whether to score every decoded level as well, for deep supervision (Lee et al., 2015,
             https://arxiv.org/abs/1409.5185): the outputs become `{"mask": logits, "aux_4": …, "aux_8": …}`, one entry
             per level, named by its stride, each resized to the image as the mask is. `kerazoo.losses.deep_supervision`
-            trains them; predictions and exports leave them out, see `without_aux`.
+            trains them; predictions and exports leave them out, as `without_aux` does.
         pad: True pads images to the encoder's multiple and crops the logits back, so that every size works and all
             strides divide; False resizes the logits to the image instead, as torchvision does.
         name: Name of the model.
@@ -82,25 +83,16 @@ def segmenter(
         OSError: the weights could not be downloaded.
     """
     num_classes = _checked_num_classes(num_classes)
-    encoder = as_encoder(encoder)
     decoder, head = _as_part(DECODERS, decoder, Decoder), _as_part(HEADS, head, Head)
     image = keras.Input(check_image_shape(image_shape), name="image")
-    normalized = encoder.preprocess(image) if preprocessing else image
-    canvas = Canvas(image, normalized, encoder.pad_multiple if pad else 1, decoder.margin, crop=pad)
-    encode = build_encoder(
-        encoder.continuing_mirror(decoder.margin),
-        image_shape=canvas.tensor.shape[1:],
-        weights=weights,
-        output_stride=output_stride,
-        default_output_stride=decoder.output_stride,
-        depth=decoder.depth if depth is None else depth,
-        switches=decoder.switches,
-    )
+    options = {"weights": weights, "output_stride": output_stride, "depth": decoder.depth if depth is None else depth}
+    canvas, encode = _built(as_encoder(encoder), decoder, image, preprocessing=preprocessing, pad=pad, **options)
     features, switches = encode(canvas.tensor)
     decode = SubModel.wire("decoder", decoder, features, switches)
     classify = SubModel.wire("head", lambda levels: [head(levels, num_classes=num_classes)], decode.levels)
     if not aux:
-        decode, classify = _without_unread(decode, classify)
+        read = classify.reads()  # the other levels would be weights that learn nothing
+        decode, classify = decode.giving(read), classify.reading(read)
     if not label_head:
         _check_all_is_read(decode, features)
     decoded = decode(features, switches)
@@ -168,7 +160,7 @@ def without_aux(model: keras.Model) -> keras.Model:
 
     Returns: a model that shares the weights of `model`; with a single output left it is a tensor, not a dict.
     """
-    outputs = getattr(model, "output", None)
+    outputs = symbolic_output(model)
     if not isinstance(outputs, Mapping):
         return model
     kept = {key: tensor for key, tensor in outputs.items() if not key.startswith(AUX_PREFIX)}
@@ -187,6 +179,21 @@ def _as_part(registry: Registry, given: Any, protocol: type) -> Any:
             f"kerazoo.{registry.kind}s.create({registry.list()[0]!r}); received {part!r}."
         )
     return completed
+
+
+def _built(
+    encoder: Encoder, decoder: Decoder, image: Tensor, *, preprocessing: bool, pad: bool, **options: Any
+) -> tuple[Canvas, BuiltEncoder]:
+    """What the encoder is shown of an image, and the encoder with all that the decoder asks of it."""
+    normalized = encoder.preprocess(image) if preprocessing else image
+    canvas = Canvas(image, normalized, encoder.pad_multiple if pad else 1, decoder.margin, crop=pad)
+    return canvas, build_encoder(
+        encoder.continuing_mirror(decoder.margin),
+        image_shape=canvas.tensor.shape[1:],
+        default_output_stride=decoder.output_stride,
+        switches=decoder.switches,
+        **options,
+    )
 
 
 def _checked_num_classes(num_classes: Any) -> int:
@@ -208,12 +215,6 @@ def _checked_top(top: Any, num_classes: Any, weights: Any) -> int:
             f"num_classes={num_classes!r}."
         )
     return IMAGENET_CLASSES
-
-
-def _without_unread(decode: SubModel, classify: SubModel) -> tuple[SubModel, SubModel]:
-    """Both without the levels that the head does not read: they would be weights that learn nothing."""
-    read = classify.reads()
-    return decode.giving(read), classify.reading(read)
 
 
 def _check_all_is_read(decode: SubModel, features: Features) -> None:

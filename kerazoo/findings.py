@@ -4,7 +4,7 @@ import html
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -75,11 +75,13 @@ class Report:
     images: int
     batches: int | None = None
 
+    verdict: ClassVar[str] = "A model should not be trained like this:"
+
     @classmethod
-    def of(cls, findings: Iterable[Finding], *, batches: int, images: int) -> "Report":
-        """A report of findings in any order, each kept once, on `images` images in `batches` batches."""
+    def of(cls, findings: Iterable[Finding], **attributes: Any) -> Self:
+        """A report of findings in any order, each kept once, with the other `attributes`."""
         ordered = sorted(dict.fromkeys(findings), key=lambda each: SEVERITIES.index(each.severity))
-        return cls(findings=tuple(ordered), images=images, batches=batches)
+        return cls(findings=tuple(ordered), **attributes)
 
     @property
     def ok(self) -> bool:
@@ -112,7 +114,7 @@ class Report:
             ValueError: There is one; the message holds all of them, of each code the first ten.
         """
         if self.errors:
-            raise ValueError("\n".join(["A model should not be trained like this:", *map(str, _first(self.errors))]))
+            raise ValueError("\n".join([self.verdict, *map(str, _first(self.errors))]))
 
     def to_dict(self) -> dict[str, Any]:
         """The report in types of JSON."""

@@ -1,4 +1,4 @@
-"""What a segmenter gives: mask logits, alone or as `"mask"` in a mapping, there perhaps with `"label"` logits."""
+"""What models give: of a segmenter mask logits, alone or as `"mask"` in a mapping, perhaps with `"label"` logits."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,19 @@ import keras
 from keras import ops
 
 from kerazoo.types import Tensor
+
+CLASS_MAPS = "class_maps"
+"""Name of the layer with which a classifier that `kerazoo.weak` made of a segmenter keeps the logits of the mask."""
+
+
+def as_list(outputs: Any) -> list[Any]:
+    """The outputs of a model, which may be a single one without a list."""
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+
+
+def symbolic_output(model: Any) -> Any:
+    """The symbolic output or outputs of a model; None of one that has none, and of what is no Keras model."""
+    return getattr(model, "output", None) if isinstance(model, keras.Model) else None
 
 
 def mask_logits(outputs: Any) -> Tensor:
@@ -41,12 +54,29 @@ def mask_output(model: Any) -> Tensor:
     """
     mask = named_output(model, "mask", rank=4)
     if mask is None:
-        output = getattr(model, "output", None) if isinstance(model, keras.Model) else None
         raise ValueError(
             "`model` must be a segmenter: a functional Keras model that gives logits (B, H, W, num_classes), or a "
-            f"mapping with them as 'mask'; received {model!r} with output {output!r}."
+            f"mapping with them as 'mask'; received {model!r} with output {symbolic_output(model)!r}."
         )
     return mask
+
+
+def segmenter_of(model: keras.Model) -> keras.Model:
+    """Take the segmenter, with its weights, out of a model of `kerazoo.weak.cam_alpha` or `cam_beta`.
+
+    Args:
+        model: Such a model, also after `keras.models.load_model`; a segmenter is returned as it is.
+
+    Returns: a `keras.Model` from images to logits `(B, H, W, num_classes)`.
+
+    Raises:
+        ValueError: `model` is neither.
+    """
+    layer = next((layer for layer in getattr(model, "layers", ()) if layer.name == CLASS_MAPS), None)
+    if layer is None:
+        mask_output(model)
+        return model
+    return keras.Model(model.input, layer.input[1], name="segmenter")
 
 
 def label_output(model: Any) -> Tensor | None:
@@ -56,7 +86,7 @@ def label_output(model: Any) -> Tensor | None:
 
 def named_output(model: Any, name: str, *, rank: int) -> Tensor | None:
     """The symbolic output of that name, or the only output of a model; None if there is none of so many axes."""
-    outputs = getattr(model, "output", None) if isinstance(model, keras.Model) else None
+    outputs = symbolic_output(model)
     output = outputs.get(name) if isinstance(outputs, Mapping) else outputs
     return output if len(getattr(output, "shape", ())) == rank else None
 

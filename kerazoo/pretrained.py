@@ -1,32 +1,20 @@
 """Weights and models from elsewhere."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from kerazoo.checkpoints.catalog import find, records
+from kerazoo.checkpoints.download import fetch
+from kerazoo.checkpoints.imagenet import imagenet_classes
+from kerazoo.checkpoints.record import Record
+from kerazoo.convert.convolutionalise import convolutionalise
+from kerazoo.convert.smp import from_smp
+from kerazoo.convert.torchvision import from_torchvision
 
-_OBJECTS = {
-    "Record": "kerazoo.checkpoints.record",
-    "convolutionalise": "kerazoo.convert.convolutionalise",
-    "fetch": "kerazoo.checkpoints.download",
-    "find": "kerazoo.checkpoints.catalog",
-    "from_smp": "kerazoo.convert.smp",
-    "from_torchvision": "kerazoo.convert.torchvision",
-    "imagenet_classes": "kerazoo.checkpoints.imagenet",
-    "records": "kerazoo.checkpoints.catalog",
-}
-
-__all__ = [*_OBJECTS]  # pyright: ignore[reportUnsupportedDunderAll]
-
-if TYPE_CHECKING:
-    pass
-
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: the encoders import what reads tensors, and what assembles models imports the encoders."""
-    if name not in _OBJECTS:
-        raise AttributeError(f"module 'kerazoo.pretrained' has no attribute {name!r}")
-    globals()[name] = value = getattr(importlib.import_module(_OBJECTS[name]), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__all__ = [
+    "Record",
+    "convolutionalise",
+    "fetch",
+    "find",
+    "from_smp",
+    "from_torchvision",
+    "imagenet_classes",
+    "records",
+]

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from kerazoo.outputs import as_list
 from kerazoo.types import Features, Level, Tensor
 
 
@@ -66,11 +67,6 @@ class SubModel:
 def levels(strides: tuple[int, ...], tensors: Any) -> Features:
     """Levels of strides and as many tensors, which may be a single one without a list."""
     return tuple(Level(stride, tensor) for stride, tensor in zip(strides, as_list(tensors), strict=True))
-
-
-def as_list(tensors: Any) -> list[Tensor]:
-    """A model's output or outputs."""
-    return list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
 
 
 def _connected(inputs: list[Tensor], model: keras.Model) -> bool:

@@ -104,7 +104,7 @@ class Encoder(Protocol):
         )
 
     def continuing_mirror(self, margin: int) -> "Encoder":
-        """The encoder for images that are mirrored already by `margin` pixels on each side; most do not care."""
+        """The encoder for images that are mirrored by `margin` pixels already; for one that would mirror them, too."""
         return self
 
     def top(self, features: Tensor, *, num_classes: int) -> Tensor:
@@ -165,6 +165,8 @@ class _Completed:
         return self._part(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # of copy and pickle, which ask before there is a part
+            raise AttributeError(name)
         if hasattr(self._part, name):
             return getattr(self._part, name)
         default = getattr(self._protocol, name)

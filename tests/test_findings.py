@@ -2,6 +2,7 @@
 
 import pytest
 
+from kerazoo.data.verify import Verification
 from kerazoo.findings import Finding, Report, error, note
 
 
@@ -39,3 +40,19 @@ def test_a_finding_goes_by_both_names():
     assert (finding.kind, finding.problem) == (finding.code, finding.message)
     assert str(finding) == "ERROR lossy: a.png was compressed."
     assert str(note("a", "mild", "Do it.")) == "NOTE a: mild\n    Do it."
+
+
+def test_a_verification_is_a_report_of_data():
+    torn = Finding(severity="error", code="lossy", message="a.png was compressed.", id="a")
+    mixed = Finding(severity="warning", code="mixed", message="b.png is RGB.", id="b")
+    report = Verification.of([mixed, torn, torn], images=2, summary="Source: 2 images")
+    assert isinstance(report, Verification)
+    assert report.findings == (torn, mixed)
+    common = Report.of([mixed, torn], images=2).to_dict()
+    ours = report.to_dict()
+    assert {key: value for key, value in ours.items() if key in common and key != "findings"} == {
+        key: value for key, value in common.items() if key != "findings"
+    }
+    assert all(entry.items() <= own.items() for entry, own in zip(common["findings"], ours["findings"], strict=True))
+    with pytest.raises(ValueError, match="A data set should not be used like this:\nERROR lossy: a.png"):
+        report.raise_for_errors()

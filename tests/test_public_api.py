@@ -1,6 +1,7 @@
 """The public names: frozen with their signatures in api.txt, keyword-only defaults, complete docstrings."""
 
 import ast
+import functools
 import importlib
 import inspect
 import re
@@ -127,6 +128,16 @@ def test_unknown_attribute_says_so():
 def test_names_and_signatures_are_those_of_api_txt(golden):
     lines = [f"{path}{signature(value)}" for path, value in public(kerazoo) if path != "kerazoo.__version__"]
     golden("../api.txt", "\n".join(lines) + "\n")
+
+
+def test_public_modules_are_imported_by_their_dotted_names():
+    """`from kerazoo.data.sampling import Order` too, wherever the module's file is."""
+    paths = {path for path, _ in public(kerazoo)}
+    owners = {path.rpartition(".")[0] for path in paths} - {"kerazoo"} - paths  # without classes, which have methods
+    assert "kerazoo.data.sampling" in owners
+    for path in sorted(owners):
+        _, *names = path.split(".")
+        assert importlib.import_module(path) is functools.reduce(getattr, names, kerazoo), path
 
 
 def test_defaults_are_keyword_only():

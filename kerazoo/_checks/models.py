@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerazoo.outputs import as_list
+
 ODD_SIZE, EVEN_SIZE = (45, 67), (64, 32)
 """Height and width of the images."""
 
@@ -16,11 +18,6 @@ ODD_SIZE, EVEN_SIZE = (45, 67), (64, 32)
 def random_image(height: int, width: int, channels: int) -> np.ndarray:
     """`(2, height, width, channels)` float32 in [0, 1), the same at every call."""
     return np.random.default_rng(0).random((2, height, width, channels), dtype="float32")
-
-
-def as_list(outputs: Any) -> list[Any]:
-    """A model's output or outputs."""
-    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
 
 
 def own_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:

@@ -70,7 +70,7 @@ def find(arch: str | None, name: str) -> Record:
         full = f"{arch}.{DEFAULTS[arch]}" if arch in DEFAULTS else names[0] if len(names) == 1 else full
     if full not in RECORDS:
         own = [*tags(arch), *(record.name for record in records(f"{arch}.*"))]
-        meant = did_you_mean(asked, own if arch else RECORDS)
+        meant = did_you_mean(asked, own if arch else RECORDS if "." in asked else ())
         raise ValueError(f"There are no weights {name!r}{f' for {arch}' if arch else ''}.{meant} {_choices(arch)}")
     record = RECORDS[full]
     if arch not in (None, record.arch):
@@ -81,8 +81,8 @@ def find(arch: str | None, name: str) -> Record:
 def _choices(arch: str | None) -> str:
     if arch is None:
         return (
-            "An encoder that is none of kerazoo.encoders.list() takes None, the path of a file, or a full name such as "
-            "'resnet50.tv_in1k' whose tensors fit it."
+            "This encoder does not say which one of kerazoo.encoders.list() it is: pass `arch='resnet18'` if that, or "
+            "the full name of weights whose tensors fit it, 'resnet18.tv_in1k', or the path of a file."
         )
     own = tags(arch)
     if own:

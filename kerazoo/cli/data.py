@@ -31,8 +31,8 @@ def verify(
     workers: Annotated[int, typer.Option("--workers", help="Processes that read; 1 reads in threads.")] = 1,
 ) -> None:
     """Look at every image and mask of a data set. Exit status: 0 nothing found, 1 something, 2 it cannot be read."""
+    from kerazoo import data
     from kerazoo.cli.source_options import source_options
-    from kerazoo.data import verify as look
 
     for path in (report, fix):
         if path is not None and not path.parent.is_dir():  # not after hours of looking
@@ -40,7 +40,7 @@ def verify(
     make, options = source_options(*_named(source, context.args))
     console = console_of()
     with progress_bar(console, "verifying") as progress:
-        found = look(make, split=split, ignore=ignore or (), workers=workers, progress=progress, **options)
+        found = data.verify(make, split=split, ignore=ignore or (), workers=workers, progress=progress, **options)
     console.print(str(found), highlight=False, soft_wrap=True, markup=False)
     found.save(report)
     console.print(f"report: {report}", highlight=False, soft_wrap=True, markup=False)

@@ -1,16 +1,18 @@
 """From files to batches: sources, splits, samplers, augmentation and the pipeline.
 
-Sources, splits and samplers need neither TensorFlow nor Keras; `pipeline` imports TensorFlow when it is called.
+Sources, splits and samplers need neither TensorFlow nor Keras, `augment` and `PinEpoch` need Keras, and `pipeline`
+imports TensorFlow when it is called.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from kerazoo.arguments import warn_renamed
 from kerazoo.data import sources as sources
 from kerazoo.data.batches import pixel_weights as pixel_weights
 from kerazoo.data.batches import sampling as sampling
-from kerazoo.data.batches.pipeline import pipeline as pipeline  # the function, which hides its module
+from kerazoo.data.batches.pipeline import pipeline as pipeline
 from kerazoo.data.batches.service import connect as connect
 from kerazoo.data.batches.service import serve as serve
 from kerazoo.data.concat import concat as concat
@@ -42,6 +44,8 @@ __all__ = [
     "sources",
     "verify",
 ]
+
+sys.modules |= {f"{__name__}.sampling": sampling, f"{__name__}.pixel_weights": pixel_weights}  # their dotted names
 
 
 def __getattr__(name: str) -> Any:

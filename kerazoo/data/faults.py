@@ -8,7 +8,7 @@ class DataError(ValueError):
 
     Args:
         message: What is wrong, in which file, and what to do.
-        kind: One of `kerazoo.data.verify.KINDS`.
+        kind: One of `KINDS` in `data/verify.py`.
     """
 
     def __init__(self, message: str, kind: str = "format"):
@@ -39,7 +39,7 @@ class FaultyError(ValueError):
 
     Args:
         message: How many, the first, and what to do.
-        faulty: Id (as `exclude` takes it), kind (one of `kerazoo.data.verify.KINDS`) and sentence of each.
+        faulty: Id (as `exclude` takes it), kind (one of `KINDS` in `data/verify.py`) and sentence of each.
     """
 
     def __init__(self, message: str, faulty: Sequence[tuple[str, str, str]] = ()):
@@ -65,7 +65,7 @@ def raise_all(faults: Sequence[Exception], total: int, where: str, ids: Sequence
 
 
 def kind_of(fault: Exception) -> str:
-    """The kind of a fault, one of `kerazoo.data.verify.KINDS`, by its exception."""
+    """The kind of a fault, one of `KINDS` in `data/verify.py`, by its exception."""
     if isinstance(fault, DataError):
         return fault.kind
     return "unreadable" if isinstance(fault, OSError) else "format"

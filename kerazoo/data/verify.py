@@ -52,13 +52,15 @@ class Verification(Report):
     """What `verify` found; `str()` of it is a report for people.
 
     Attributes:
-        findings: In the order of the kinds, then of the samples; their `code` is one of `KINDS`.
+        findings: In the order of the kinds, errors first, then of the samples; their `code` is one of `KINDS`.
         images: Number of samples that were examined.
         batches: None.
         summary: The source in one line, or why it cannot be described.
     """
 
     summary: str
+
+    verdict = "A data set should not be used like this:"
 
     @property
     def samples(self) -> int:
@@ -101,8 +103,10 @@ class Verification(Report):
 
     def to_dict(self) -> dict[str, Any]:
         """The report in types of JSON, as `save` writes it."""
-        findings = [{"kind": each.kind, "id": each.id, "problem": each.problem} for each in self.findings]
-        return {"samples": self.samples, "summary": self.summary, "counts": self.counts, "findings": findings}
+        report = super().to_dict()
+        for entry, each in zip(report["findings"], self.findings, strict=True):
+            entry |= {"kind": each.kind, "id": each.id, "problem": each.problem}
+        return {"samples": self.samples, "summary": self.summary, "counts": self.counts, **report}
 
     def _headline(self) -> str:
         """How much was found in how much, in one line."""
@@ -177,10 +181,9 @@ def verify(
             summary = f"Source: {len(source)} images, not all of which can be used."
             if not findings:
                 findings.append(_finding("format", None, str(error)))
-    order = {kind: place for place, kind in enumerate(KINDS)}
-    kept = [finding for finding in dict.fromkeys(findings) if finding.kind not in set(ignore)]
-    kept.sort(key=lambda finding: order[finding.kind])
-    return Verification(findings=tuple(kept), images=samples, summary=summary)
+    kept = [finding for finding in findings if finding.kind not in set(ignore)]
+    kept.sort(key=lambda finding: [*KINDS].index(finding.kind))
+    return Verification.of(kept, images=samples, summary=summary)
 
 
 def _finding(kind: str, id: str | None, problem: str) -> Finding:

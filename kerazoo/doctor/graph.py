@@ -28,11 +28,6 @@ def symbolic_inputs(model: keras.Model) -> list[Any]:
     return getattr(model, "inputs", None) or []
 
 
-def symbolic_outputs(model: keras.Model) -> Any:
-    """The output tensors of a model, in its structure; None for a model of the user's own that has none."""
-    return getattr(model, "output", None)
-
-
 def output_names(model: keras.Model) -> list[str]:
     """Names of the layers that the outputs of a model come from; none for a model of the user's own."""
     return getattr(model, "output_names", None) or []

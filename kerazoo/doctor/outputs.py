@@ -11,7 +11,8 @@ import numpy as np
 
 from kerazoo.doctor.compiled import LossTerm
 from kerazoo.doctor.facts import UNNAMED
-from kerazoo.doctor.graph import last_activations, symbolic_outputs
+from kerazoo.doctor.graph import last_activations
+from kerazoo.outputs import symbolic_output
 
 EXAMPLE_IMAGES = 2
 """Number of images that the model is called on."""
@@ -84,7 +85,7 @@ def call_on_examples(model: keras.Model, batch: tuple[Any, Any, Any] | None) -> 
                 outputs = _call(model, batch[0])
         except Exception as error:  # whatever layers raise on images they were not made for
             failure = first_line(error)
-    symbolic = symbolic_outputs(model)
+    symbolic = symbolic_output(model)
     activations, order = last_activations(model), _by_name(symbolic)
     found, tensors = [], _by_name(symbolic if outputs is None else outputs)
     for name in [name for name in order if name in tensors] or tensors:

@@ -1,11 +1,13 @@
 """Backbones of other libraries as encoders: any model that says what its levels are."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
 
 from kerazoo.encoders.measure import strides
+from kerazoo.outputs import as_list
 from kerazoo.types import Encoder, Features, Level, Tensor
 
 
@@ -52,11 +54,9 @@ class Backbone(Encoder):
         self._check(image.shape, [level.stride for level in levels])
         levels = levels[:depth]
         pyramid = keras.Model(self.model.inputs, [level.tensor for level in levels], name="pyramid")
-        maps = pyramid(image)
-        maps = maps if isinstance(maps, (list, tuple)) else [maps]
-        return tuple(Level(level.stride, x) for level, x in zip(levels, maps, strict=True))
+        return tuple(Level(level.stride, x) for level, x in zip(levels, as_list(pyramid(image)), strict=True))
 
-    @property
+    @cached_property
     def _levels(self) -> list[Level]:
         """The model's own levels, fine to coarse."""
         outputs = self._outputs

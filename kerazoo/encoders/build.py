@@ -7,8 +7,9 @@ from typing import Any
 
 import keras
 
-from kerazoo.arguments import is_whole
+from kerazoo.arguments import check_whole, is_whole
 from kerazoo.encoders.weights import load_weights
+from kerazoo.outputs import as_list
 from kerazoo.types import Encoder, Features, Level, Switches, Tensor
 
 
@@ -28,8 +29,7 @@ class BuiltEncoder:
 
     def __call__(self, image: Tensor) -> tuple[Features, Switches | None]:
         """The levels of an image, and the switches if there are any."""
-        outputs = self.model(image)
-        outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+        outputs = as_list(self.model(image))
         levels, switches = outputs[: len(self.strides)], outputs[len(self.strides) :]
         features = tuple(map(Level, self.strides, levels))
         if self.switch_strides is None:
@@ -95,6 +95,9 @@ def build_encoder(
     image = keras.Input(check_image_shape(image_shape), name="image")
     x = part.preprocess(image) if preprocessing else image
     stride = default_output_stride if output_stride is None else output_stride
+    check_whole("An encoder", "output_stride", stride)
+    if depth is not None:
+        check_whole("An encoder", "depth", depth)
     options: dict[str, Any] = {"output_stride": stride, "depth": depth}
     features, maxima = part.with_switches(x, **options) if switches else (part(x, **options), {})
     levels = [level.tensor for level in features]

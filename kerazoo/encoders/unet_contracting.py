@@ -57,7 +57,7 @@ class UNetContracting(Encoder):
         return normalize(image, TORCH)
 
     def continuing_mirror(self, margin: int) -> Encoder:
-        return dataclasses.replace(self, mirrored=margin)
+        return dataclasses.replace(self, mirrored=margin) if margin else self
 
     def __call__(self, image: Tensor, *, output_stride: int = 32, depth: int | None = None) -> Features:
         if depth is not None and not 1 <= depth <= len(self.widths):

@@ -15,9 +15,8 @@ from kerazoo.data.formats.images import to_byte_range, to_channels
 from kerazoo.explain.gradients import Gradient, clear_gradients, coarsest, intercepted, recorded, with_coarsest
 from kerazoo.explain.layer_paths import find_layer
 from kerazoo.layers import MirrorPad, PadToMultiple, Resize
-from kerazoo.outputs import label_output, mask_output
+from kerazoo.outputs import label_output, mask_output, segmenter_of
 from kerazoo.types import Tensor
-from kerazoo.weak.cam import segmenter_of
 
 ENCODER = "encoder"
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from keras import ops
 
-from kerazoo.arguments import is_number, is_whole
+from kerazoo.arguments import check_whole, is_number
 from kerazoo.layers import Resize
 from kerazoo.layers.components import component_areas, largest_around
 from kerazoo.types import Tensor
@@ -53,12 +53,10 @@ class DecisionRule:
         for name, value in thresholds.items():
             if not (is_number(value) and 0 <= value <= 1):
                 raise ValueError(f"`{name}` is a probability and must be in [0, 1], received {value!r}.")
-        if not is_whole(self.min_area) or self.min_area < 0:
-            raise ValueError(f"`min_area` is a number of pixels and must not be negative, received {self.min_area!r}.")
+        check_whole("DecisionRule", "min_area", self.min_area, least=0)
         if self.score not in get_args(Score):
             raise ValueError(f"`score` must be one of {get_args(Score)}, received {self.score!r}.")
-        if not is_whole(self.rank) or self.rank < 1:
-            raise ValueError(f"`rank` counts pixels from 1, the highest; received {self.rank!r}.")
+        check_whole("DecisionRule", "rank", self.rank)
         object.__setattr__(self, "min_area", int(self.min_area))  # JSON does not know NumPy's integers
         object.__setattr__(self, "rank", int(self.rank))
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerazoo.arguments import as_pair
+from kerazoo.arguments import as_pair, check_whole
 from kerazoo.compose import without_aux
 from kerazoo.data.source import Source
 from kerazoo.inference.decision import DecisionRule
@@ -99,8 +99,7 @@ class Predictor:
         overlap: int | None = None,
         tta: Literal["flip"] | None = None,
     ):
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` must be at least 1, received {batch_size}.")
+        check_whole("Predictor", "batch_size", batch_size)
         if tta not in (None, "flip"):
             raise ValueError(f"`tta` must be None or 'flip', received {tta!r}.")
         self._input = ImageInput(model, image_size=image_size)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kerazoo.arguments import check_whole, check_wholes
+
 GRID = 32
 """Tiles start at multiples of this many pixels: a strided encoder then samples them as it samples the whole image."""
 
@@ -29,6 +31,8 @@ class Tiling:
     full_tiles: bool = False
 
     def __post_init__(self):
+        check_wholes("Tiling", "tile", self.tile)
+        check_whole("Tiling", "overlap", self.overlap, least=0)
         if len(self.tile) != 2 or min(self.tile) < 2 * GRID:
             raise ValueError(f"`tile` must be at least {2 * GRID} pixels high and wide, received {self.tile}.")
         if not 0 <= self.overlap <= min(self.tile) // 2:

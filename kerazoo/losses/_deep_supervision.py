@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from kerazoo.losses._base import WeightedSum
+from kerazoo.outputs import symbolic_output
 from kerazoo.types import AUX_PREFIX
 
 
@@ -34,7 +35,7 @@ def deep_supervision(loss: keras.losses.Loss, model: keras.Model, *, weight: flo
         ValueError: the model has no auxiliary outputs, or `weight` is not positive.
         TypeError: `loss` is not a `keras.losses.Loss`.
     """
-    outputs = getattr(model, "output", None)
+    outputs = symbolic_output(model)
     names = [name for name in outputs if name.startswith(AUX_PREFIX)] if isinstance(outputs, Mapping) else []
     if not names:
         raise ValueError(f"{model!r} has no auxiliary maps to supervise. Build it with kerazoo.segmenter(…, aux=True).")

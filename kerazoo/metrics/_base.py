@@ -105,13 +105,14 @@ class ConfusionMetric(StreamingMetric):
         threshold: A pixel is foreground if its sigmoid probability is greater. Only for one logit; of K logits the
             largest wins (the first of equals).
         ignore_class: Id of pixels that count nowhere, or None.
-        name: Name of the metric; None for that of the class in lower case.
+        name: Name of the metric. None: `default_name`, or the name of the class in lower case.
         dtype: As in `keras.metrics.Metric`; counts are whole numbers and results float32 in any case.
 
     Raises:
         ValueError: an argument is outside its range.
     """
 
+    default_name: ClassVar[str | None] = None
     default_images: ClassVar[Images] = "all"
     policies: ClassVar[tuple[str, ...]] = get_args(Empty)
 
@@ -128,7 +129,7 @@ class ConfusionMetric(StreamingMetric):
         dtype: Any = None,
     ):
         owner = type(self).__name__
-        super().__init__(ignore_class=ignore_class, name=name or owner.lower(), dtype=dtype)
+        super().__init__(ignore_class=ignore_class, name=name or self.default_name or owner.lower(), dtype=dtype)
         self.images: Images = self.default_images if images is None else images
         self.num_classes, self.num_ids = check_num_classes(num_classes, owner)
         check_choice(owner, "images", self.images, get_args(Images))

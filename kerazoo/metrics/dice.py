@@ -43,5 +43,6 @@ class Dice(ConfusionMetric):
     """
 
     ratio = staticmethod(dice_score)
+    default_name = "dice"
     default_images = "non_empty"
     policies = get_args(OverlapEmpty)

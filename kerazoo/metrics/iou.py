@@ -44,5 +44,6 @@ class IoU(ConfusionMetric):
     """
 
     ratio = staticmethod(iou_score)
+    default_name = "iou"
     default_images = "non_empty"
     policies = get_args(OverlapEmpty)

@@ -38,3 +38,4 @@ class Precision(ConfusionMetric):
     """
 
     ratio = staticmethod(precision_score)
+    default_name = "precision"

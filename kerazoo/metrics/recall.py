@@ -38,3 +38,4 @@ class Recall(ConfusionMetric):
     """
 
     ratio = staticmethod(recall_score)
+    default_name = "recall"

@@ -70,12 +70,12 @@ def plain_data_errors() -> Iterator[None]:
 
 def build_model(recipe: Recipe, *, num_classes: int, channels: int) -> keras.Model:
     """The segmenter of a recipe for images of any size, under the recipe's precision."""
-    import kerazoo as kz
+    from kerazoo.compose import segmenter
 
     parts, precision = recipe.model, keras.config.dtype_policy()
     keras.config.set_dtype_policy(recipe.training.precision)
     try:
-        return kz.segmenter(
+        return segmenter(
             create("encoders", parts.encoder),
             create("decoders", parts.decoder),
             create("heads", parts.head),

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from kerazoo.arguments import near_matches
+from kerazoo.arguments import did_you_mean
 
 
 class Section(BaseModel):
@@ -60,10 +60,10 @@ def _accepts(kind: str, part: Part, function: Callable) -> None:
 
 
 def near(word: str, words: Iterable[str]) -> str:
-    """`; did you mean …?` or, without a near match, all the words; the end of a sentence."""
+    """The end of a sentence, with the words that are most like `word`, or without any such all of them."""
     words = [str(item) for item in words]
-    match = near_matches(word, words, most=1)
-    return f"; did you mean {match[0]!r}?" if match else f"; there are {', '.join(words) or 'none'}."
+    meant = did_you_mean(word, words)
+    return f".{meant}" if meant else f"; there are {', '.join(words) or 'none'}."
 
 
 _TABLES = {
@@ -73,7 +73,7 @@ _TABLES = {
     "losses": "LOSSES",
     "optimizers": "OPTIMIZERS",
     "data.batches.augment": "AUGMENTATIONS",
-    "data.batches.pixel_weights": "WEIGHTS",
+    "data.batches.pixel_weights": "PIXEL_WEIGHTS",
 }
 
 

@@ -104,7 +104,7 @@ class Model(Section):
         preprocessing: Images are in 0-255, and the model normalizes them as its encoder wants.
         output_stride: Stride of the encoder's coarsest level, or None for what the decoder declares.
         depth: Levels of the encoder, or None for what the decoder declares.
-        aux: Supervise every decoded level too, see `training.aux_weight`; the trained model is used without them.
+        aux: Supervise every decoded level too, by `training.aux_weight`; the trained model is used without them.
         start: An earlier training to begin from, instead of `weights`, or None.
     """
 
@@ -149,7 +149,7 @@ class Optimizer(Part):
 
 
 class Freeze(Section):
-    """What is not trained, see `kerazoo.freeze`.
+    """What is not trained: its weights stay as they are.
 
     Args:
         part: "encoder", "decoder" or "head".
@@ -185,7 +185,7 @@ class Training(Section):
         batch_size: Images per step, over all devices.
         precision: Keras dtype policy of the model.
         seed: Seed of weights, sampling and augmentation; the split has its own.
-        sampler: "natural", "under" or "over" (see `kerazoo.data.pipeline`).
+        sampler: "natural" for every image, "under" or "over" for as many foreground as empty ones.
         balance: What "under" and "over" balance: "foreground" against empty images, or "classes" against each other.
         balanced_batches: Half of every batch is foreground images, not only half of the epoch.
         augment: Augmentations of the training images, in order.
@@ -193,15 +193,15 @@ class Training(Section):
             loss, made from each training mask; of validation masks too where a term of the loss cannot do without.
             None for none.
         jit_compile: XLA: True, False, or "auto" for Keras's choice.
-        strategy: Devices (see `kerazoo.training.strategy`).
+        strategy: "single" device, or all: "mirrored" on TensorFlow, "data_parallel" on JAX. "auto" takes all GPUs.
         freeze: The part that is not trained, or None; with `phases` each says it.
         phases: What is trained one after the other; empty is one phase of `epochs` and `freeze`, with the optimizer's
             learning rate and schedule.
         monitor: The column of metrics.csv that decides which epoch is best: `loss` or a metric, of validation with
             `val_` in front.
         early_stopping: When to stop before the last epoch, or before the last of each phase; or None.
-        doctor: Look for faults in the first batches before the first epoch (see `kerazoo.doctor`): warnings are printed
-            and kept in doctor.json, errors stop the run.
+        doctor: Look for faults in the first batches before the first epoch: warnings are printed and kept in
+            doctor.json, errors stop the run.
         aux_weight: With `model.aux`, what the auxiliary maps count in the loss together, where the mask counts 1.
     """
 
@@ -226,11 +226,15 @@ class Training(Section):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _former_names(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and "weights" in value and "pixel_weights" not in value:
-            if value["weights"] is not None:  # runs spell out every default
-                warn_renamed("training.weights", "training.pixel_weights")
-            return {"pixel_weights" if key == "weights" else key: item for key, item in value.items()}
-        return value
+        if not isinstance(value, Mapping) or "weights" not in value:
+            return value
+        now = {key: item for key, item in value.items() if key != "weights"}
+        if value["weights"] is not None:  # runs spell out every default
+            if "pixel_weights" in now:
+                raise ValueError("`weights` is the former name of `pixel_weights`: give `pixel_weights` alone.")
+            warn_renamed("training.weights", "training.pixel_weights")
+            now["pixel_weights"] = value["weights"]
+        return now
 
     @pydantic.field_validator("monitor")
     @classmethod

@@ -57,7 +57,7 @@ def train(
         overwrite: Delete the run of this directory, once recipe and data have proved to fit.
         console: A `rich.console.Console` for progress; None prints to standard output.
 
-    Returns: What evaluation.json holds, see `kerazoo.training.evaluate`.
+    Returns: What evaluation.json holds: the scores of the test images.
 
     Raises:
         FileExistsError: The directory has a run, and neither `resume` nor `overwrite` is set; or it has other files.

@@ -16,11 +16,10 @@ import keras
 from keras import layers
 
 from kerazoo.layers import WithMaps
-from kerazoo.outputs import mask_output
+from kerazoo.outputs import CLASS_MAPS, mask_output
 from kerazoo.types import Tensor
 from kerazoo.weak.pooling import POOLINGS
 
-MAPS = "class_maps"
 CLASSIFIER = "h_logits"
 
 
@@ -104,24 +103,6 @@ def cam_alpha(model: keras.Model, *, pooling: Any = "gmp", name: str = "cam_alph
     return _classifier(rewired.input, label, mask_output(rewired), name)
 
 
-def segmenter_of(model: keras.Model) -> keras.Model:
-    """Take the segmenter, with its weights, out of a model of `cam_alpha` or `cam_beta`.
-
-    Args:
-        model: Such a model, also after `keras.models.load_model`; a segmenter is returned as it is.
-
-    Returns: a `keras.Model` from images to logits `(B, H, W, num_classes)`.
-
-    Raises:
-        ValueError: `model` is neither.
-    """
-    layer = next((layer for layer in getattr(model, "layers", ()) if layer.name == MAPS), None)
-    if layer is None:
-        mask_output(model)
-        return model
-    return keras.Model(model.input, layer.input[1], name="segmenter")
-
-
 def _pool(maps: Tensor, pooling: Any) -> Tensor:
     layer = POOLINGS[pooling](dtype="float32", name="weak_pool") if isinstance(pooling, str) else pooling
     pooled = layer(maps)
@@ -134,4 +115,4 @@ def _pool(maps: Tensor, pooling: Any) -> Tensor:
 
 
 def _classifier(image: Tensor, label: Tensor, mask: Tensor, name: str) -> keras.Model:
-    return keras.Model(image, WithMaps(dtype="float32", name=MAPS)([label, mask]), name=name)
+    return keras.Model(image, WithMaps(dtype="float32", name=CLASS_MAPS)([label, mask]), name=name)

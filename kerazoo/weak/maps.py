@@ -11,8 +11,7 @@ from keras import layers
 from kerazoo.data import Source
 from kerazoo.inference import Predictor
 from kerazoo.layers import Resize
-from kerazoo.outputs import label_output, mask_output
-from kerazoo.weak.cam import segmenter_of
+from kerazoo.outputs import label_output, mask_output, segmenter_of
 
 NORMALIZATIONS = ("minmax", "sigmoid", "softmax", None)
 

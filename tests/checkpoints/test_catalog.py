@@ -178,7 +178,8 @@ def test_names_of_weights(arch, name, found):
         ("seresnet18", "imagenet", r"no weights 'imagenet' for seresnet18\. It takes None .* kerazoo\.encoders\.list"),
         ("resnet34", "ra4_e3600_r224_in1k", r"left out: it was trained on images in \[-1, 1\]"),
         ("resnet50", "resnet50.bamboo", r"left out: timm names no licence"),
-        (None, "imagenet", r"none of kerazoo\.encoders\.list\(\) takes None, the path of a file, or a full name"),
+        (None, "imagenet", r"no weights 'imagenet'\. This encoder .* `arch='resnet18'` .*'resnet18\.tv_in1k'"),
+        (None, "resnet18.tv_in2k", r"Did you mean 'resnet18\.tv_in1k'"),
     ],
 )
 def test_other_names_are_answered_with_what_there_is(arch, name, message):

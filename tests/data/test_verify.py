@@ -116,9 +116,9 @@ def test_reports(faulty, tmp_path):
     content = json.loads((tmp_path / "report.json").read_text())
     assert content["samples"] == 29
     assert content["counts"] == dict.fromkeys(EXPECTED, 1)
-    assert [*content] == ["samples", "summary", "counts", "findings"]
+    assert [*content] == ["samples", "summary", "counts", "batches", "images", "findings"]
     first = content["findings"][0]
-    assert [*first] == ["kind", "id", "problem"]
+    assert {"kind", "id", "problem", "severity", "code", "message"} <= {*first}
     assert (first["kind"], first["id"]) == ("missing", "good/lonely")
 
 

@@ -214,6 +214,12 @@ def test_valid_convolutions_see_as_far_as_the_paper_says_and_no_zeros():
     assert np.abs(model.predict_on_batch(within)[0, 96:] - logits).max() > 1e-4
 
 
+def test_only_a_decoder_with_a_margin_sets_what_is_mirrored():
+    encoder = kz.encoders.UNetContracting(widths=(4, 8), mirrored=5)
+    assert encoder.continuing_mirror(0) is encoder
+    assert encoder.continuing_mirror(6).mirrored == 6
+
+
 def test_static_sizes_and_several_levels_for_the_head():
     model = kz.segmenter(TINY_UNET, UNetOriginal(margin=32), "mlf", num_classes=1, image_shape=(40, 56, 3), aux=True)
     outputs = model.predict_on_batch(np.zeros((1, 40, 56, 3), "float32"))

@@ -1,6 +1,8 @@
 """Who adds a decoder: a file of their own, one row in the table, and the contract that says what is wrong with it."""
 
+import copy
 import importlib.util
+import pickle
 import sys
 
 import keras
@@ -12,7 +14,7 @@ from support.tiers import on_one_backend
 import kerazoo as kz
 from kerazoo import testing
 from kerazoo.encoders.resnet import basic_block
-from kerazoo.types import Level
+from kerazoo.types import Decoder, Level, complete
 
 TINY = kz.encoders.ResNet(block=basic_block, depths=(1, 1, 1, 1), widths=(8, 8, 12, 16), expansion=1, stem_width=8)
 
@@ -220,3 +222,16 @@ def test_a_refusal_without_a_reason_is_noticed():
 
     with pytest.raises(AssertionError, match="the error does not say why: no"):
         testing.check_decoder_subsets(Curt)
+
+
+class Plain:
+    """A decoder that derives from nothing."""
+
+    def __call__(self, features):
+        return features
+
+
+def test_a_part_with_its_defaults_is_copied_and_pickled():
+    part = complete(Plain(), Decoder)
+    for copied in (copy.copy(part), copy.deepcopy(part), pickle.loads(pickle.dumps(part))):
+        assert (copied.margin, copied([1])) == (0, [1])

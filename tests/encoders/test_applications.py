@@ -392,9 +392,11 @@ def test_output_strides_that_cannot_be():
         build_encoder(VARIANTS["vgg16"], image_shape=(32, 32, 3), output_stride=4)
 
 
-@pytest.mark.parametrize("depth", [0, 7])
-def test_depths_that_cannot_be(depth):
-    with pytest.raises(ValueError, match=f"VGG16 has 1 to 6 levels, received depth={depth}"):
+@pytest.mark.parametrize(
+    ("depth", "message"), [(7, "VGG16 has 1 to 6 levels, received depth=7"), (2.0, "`depth` .* received 2.0: write 2")]
+)
+def test_depths_that_cannot_be(depth, message):
+    with pytest.raises(ValueError, match=message):
         build_encoder(VARIANTS["vgg16"], image_shape=(32, 32, 3), depth=depth)
 
 

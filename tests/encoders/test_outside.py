@@ -6,6 +6,8 @@ import pytest
 from keras import layers
 
 import kerazoo as kz
+from kerazoo.encoders import strides
+from kerazoo.encoders.build import build_encoder
 
 
 def backbone_of(shape, strides=(2, 2), padding="same"):
@@ -72,6 +74,36 @@ def test_sizes_that_cannot_be(shape, image_shape, message):
 def test_strides_that_are_not_exact_are_refused():
     with pytest.raises(ValueError, match=r"output is \(31, 31\) for an image of \(64, 64\): that is no exact stride"):
         segment(backbone_of((64, 64, 3), padding="valid"), image_shape=(64, 64, 3))
+
+
+@pytest.mark.parametrize(
+    ("size", "steps"), [((48, 48), (8, 4)), ((48, 64), (4, 4, 2)), ((20, 20), (2, 2, 5)), ((32, 32), (32, 2))]
+)
+def test_strides_of_a_small_fixed_size_are_those_of_a_large_image(size, steps):
+    backbone = backbone_of((*size, 1), steps)
+    levels = keras.Model(backbone.inputs, [layer.output for layer in backbone.layers[1:]])
+    assert kz.encoders.strides(levels) == np.cumprod(steps).tolist()
+
+
+@pytest.mark.parametrize(("size", "patch"), [((98, 84), 14), ((42, 42), 7)])
+def test_strides_of_a_model_for_its_own_size_alone_are_exact_where_they_can_be(size, patch):
+    image = keras.Input((*size, 1))
+    patches = layers.Conv2D(2, patch, strides=patch)(image)
+    fixed = layers.Reshape(patches.shape[1:])(patches)
+    assert kz.encoders.strides(keras.Model(image, fixed)) == [patch]
+
+
+@pytest.mark.parametrize(("size", "patch"), [((98, 84), 14), ((42, 42), 7), ((50, 50), 14)])
+def test_strides_of_patches(size, patch):
+    mixer = kz.encoders.ConvMixer(width=4, blocks=1, kernel_size=3, patch_size=patch)
+    assert kz.encoders.strides(build_encoder(mixer, image_shape=(*size, 3)).model) == [patch]
+
+
+def test_levels_of_a_backbone_are_measured_once(monkeypatch):
+    measured = []
+    monkeypatch.setattr("kerazoo.encoders.backbone.strides", lambda model: measured.append(model) or strides(model))
+    segment(backbone_of((None, None, 3)))
+    assert len(measured) == 1
 
 
 def test_tokens_are_no_maps():

@@ -224,9 +224,9 @@ def test_a_file_without_a_rule_is_named(tmp_path, text):
         ({"pixel_threshold": None}, r"`pixel_threshold` is a probability and must be in \[0, 1\], received None"),
         ({"image_threshold": float("nan")}, r"`image_threshold` is a probability .* received nan"),
         ({"pixel_threshold": "0.5"}, r"`pixel_threshold` is a probability .* received '0.5'"),
-        ({"min_area": True}, "`min_area` is a number of pixels and must not be negative, received True"),
-        ({"min_area": 2.5}, "`min_area` is a number of pixels and must not be negative, received 2.5"),
-        ({"rank": 0}, "`rank` counts pixels from 1, the highest; received 0"),
+        ({"min_area": True}, "`min_area` must be a whole number of at least 0, received True"),
+        ({"min_area": 3.0}, "`min_area` must be a whole number of at least 0, received 3.0: write 3"),
+        ({"rank": 0}, "`rank` must be a whole number of at least 1, received 0"),
         ({"score": "best"}, r"`score` must be one of \('pixel', 'label'\), received 'best'"),
     ],
 )

@@ -205,7 +205,10 @@ def test_flip_averages_the_mirror_image():
     [
         ({"threshold": 1.5}, r"`pixel_threshold` is a probability and must be in \[0, 1\], received 1.5"),
         ({"threshold": 0.5, "rule": DecisionRule()}, "Give `threshold` or `rule`, not both"),
-        ({"batch_size": 0}, "`batch_size` must be at least 1, received 0"),
+        ({"batch_size": 0}, "`batch_size` must be a whole number of at least 1, received 0"),
+        ({"batch_size": 2.5}, "`batch_size` must be a whole number of at least 1, received 2.5"),
+        ({"tile": 64.0}, "`tile` must be a whole number of at least 1, received 64.0: write 64"),
+        ({"tile": 64, "overlap": 8.0}, "`overlap` must be a whole number of at least 0, received 8.0: write 8"),
         ({"tta": "rotate"}, "`tta` must be None or 'flip', received 'rotate'"),
         ({"overlap": 8}, "received overlap=8 without `tile`"),
         ({"tile": 32}, "`tile` must be at least 64 pixels"),

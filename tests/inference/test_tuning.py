@@ -309,7 +309,7 @@ def test_what_is_saved_says_where_it_comes_from(tmp_path):
         ({"over": ()}, "`over` must name some of"),
         ({"split": "test"}, "A rule is tuned on the validation split"),
         ({"over": ("score",)}, "needs a model with a label head"),
-        ({"batch_size": 0}, "`batch_size` must be at least 1"),
+        ({"batch_size": 0}, "`batch_size` must be a whole number of at least 1"),
     ],
 )
 def test_wrong_options_are_named(options, message):

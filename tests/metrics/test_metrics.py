@@ -349,7 +349,7 @@ def test_configuration_of_a_subclass_that_passes_arguments_on():
             return {**super().get_config(), "unit": self.unit}
 
     config = Named(2, unit="mm", images="all", empty="one").get_config()
-    assert (config["unit"], config["images"], config["empty"], config["name"]) == ("mm", "all", "one", "named")
+    assert (config["unit"], config["images"], config["empty"], config["name"]) == ("mm", "all", "one", "dice")
     assert Named.from_config(config).get_config() == config
 
 

@@ -69,7 +69,7 @@ def test_a_recipe_with_weights_trains_every_map_of_a_model(tmp_path):
             r"'foreground_dice' has one value per image. Write {name: foreground_dice, weighted: false}",
         ),
         (("training.pixel_weights=bondary",), "Did you mean 'boundary'"),
-        (("training.pixel_weights={name: boundary, w1: 2}",), "weight 'boundary' has no hyper-parameter 'w1'"),
+        (("training.pixel_weights={name: boundary, w1: 2}",), "pixel weight 'boundary' has no hyper-parameter 'w1'"),
     ],
 )
 def test_what_does_not_fit_is_said_when_the_recipe_is_read(assignments, message):
@@ -90,5 +90,5 @@ def test_recipes_with_the_former_name_load(tmp_path):
     text = (tmp_path / "recipe.yaml").read_text()
     (tmp_path / "former.yaml").write_text(text.replace("  pixel_weights: null", "  weights: null"))
     assert Recipe.load(tmp_path / "former.yaml") == plain, "a run spells out this default too: no warning"
-    with pytest.raises(ValueError, match="training.weights: unknown field"):
+    with pytest.raises(ValueError, match="give `pixel_weights` alone"):
         tiny("training.weights=boundary", "training.pixel_weights=boundary")

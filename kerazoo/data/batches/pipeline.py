@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerazoo.arguments import warn_renamed
+from kerazoo.arguments import check_choice, check_whole, warn_renamed
 from kerazoo.data.batches.epochs import Epochs, register
 from kerazoo.data.batches.loading import Loader
 from kerazoo.data.batches.pixel_weights import resolve
@@ -93,8 +93,14 @@ def pipeline(
     from kerazoo.data.batches.stages import Stages
 
     if weights is not None:
+        if pixel_weights is not None:
+            raise ValueError("`weights` is the former name of `pixel_weights`: give `pixel_weights` alone.")
         warn_renamed("`weights` of kz.data.pipeline", "`pixel_weights`")
-        pixel_weights = weights if pixel_weights is None else pixel_weights
+        pixel_weights = weights
+    if shuffle is None:
+        warn_renamed("`shuffle=None` of kz.data.pipeline", "`shuffle=True`")
+        shuffle = True
+    check_choice("kz.data.pipeline", "shuffle", shuffle, (True, False))
     names = _check_outputs(outputs, source, pixel_weights)
     masks = names not in ("label", ("label",))
     kinds, kind_names = (None, ()) if sampler == "natural" else strata(source, balance=balance)
@@ -131,10 +137,8 @@ def pipeline(
 
 def _check_length(samples: int, batch_size: int, skip_batches: int, drop_remainder: bool) -> None:
     """An epoch has a batch."""
-    if batch_size < 1 or skip_batches < 0:
-        raise ValueError(
-            f"`batch_size` must be 1 or more and `skip_batches` 0 or more, received {batch_size}, {skip_batches}."
-        )
+    check_whole("kz.data.pipeline", "batch_size", batch_size)
+    check_whole("kz.data.pipeline", "skip_batches", skip_batches, least=0)
     if samples - skip_batches * batch_size < (batch_size if drop_remainder else 1):
         raise ValueError(
             f"An epoch of {samples} samples has no batch: batch_size={batch_size}, skip_batches={skip_batches}, "

@@ -129,10 +129,10 @@ class RandomMask:
         return weights[: mask.shape[0], : mask.shape[1]]
 
 
-WEIGHTS = Registry("weight", {"boundary": Boundary, "random_mask": RandomMask})
+PIXEL_WEIGHTS = Registry("pixel weight", {"boundary": Boundary, "random_mask": RandomMask})
 
-list = WEIGHTS.list
-create = WEIGHTS.create
+list = PIXEL_WEIGHTS.list
+create = PIXEL_WEIGHTS.create
 
 
 def resolve(pixel_weights: str | PixelWeights) -> PixelWeights:
@@ -151,4 +151,4 @@ def resolve(pixel_weights: str | PixelWeights) -> PixelWeights:
     return cast(PixelWeights, part)
 
 
-__all__ = ["WEIGHTS", "Boundary", "RandomMask", "create", "list"]
+__all__ = ["PIXEL_WEIGHTS", "Boundary", "RandomMask", "create", "list"]

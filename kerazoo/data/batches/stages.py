@@ -126,7 +126,9 @@ class Stages:
         """`(B, H, W)` float32; each mask has a random generator of its own."""
         weigh = cast(PixelWeights, self.pixel_weights)
         weights = [
-            weigh(mask, ignore_class=self.source.ignore_class, rng=np.random.default_rng(int(seed)))
+            np.asarray(weigh(mask, ignore_class=self.source.ignore_class, rng=np.random.default_rng(int(seed))))
             for mask, seed in zip(masks, seeds, strict=True)
         ]
+        if wrong := {each.shape for each in weights} - {masks.shape[1:]}:
+            raise ValueError(f"`pixel_weights` gives {wrong.pop()} for a mask {masks.shape[1:]}: {weigh!r}.")
         return np.stack(weights).astype(np.float32)

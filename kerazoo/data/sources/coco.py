@@ -242,9 +242,10 @@ class Coco(Reader):
     def _check_size(self, index: int, size: tuple[int, ...]) -> None:
         said = self._size(index)
         if tuple(size) != said:
-            turned = " EXIF may turn it: see `exif_orientation`." if tuple(size) == said[::-1] else ""
+            turned = f" EXIF may turn it: pass `exif_orientation={not self.exif_orientation}`."
             raise DataError(
                 f"Image {self.root / self.file.files[index]} is {size[0]}x{size[1]}, and its annotations are for "
-                f"{said[0]}x{said[1]} (height x width): it was resized or replaced.{turned}",
+                f"{said[0]}x{said[1]} (height x width): it was resized or replaced."
+                f"{turned if tuple(size) == said[::-1] else ''}",
                 "size",
             )

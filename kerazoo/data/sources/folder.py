@@ -322,7 +322,7 @@ class Folder(Reader):
 
     def _oddities(self) -> list[tuple[int | None, str]]:
         texts = (
-            "are turned by their EXIF orientation; see `exif_orientation`",
+            "are turned by their EXIF orientation, as `exif_orientation` says",
             "have an alpha channel, which is dropped",
         )
         found = [np.flatnonzero(flags).tolist() for flags in self._scans["odd"].T]

@@ -46,7 +46,7 @@ def siim(
     Args:
         root: Directory of the images; sub-directories are searched. Hidden files are skipped.
         csv: File with the columns `ImageId` and `EncodedPixels`, one row per mask instance, which are united; -1 stands
-            for no foreground. Run lengths are relative and go down the columns, see `kerazoo.data.formats.rle`.
+            for no foreground. Run lengths go down the columns, each start counted from the end before.
         suffix: Ending of the images' names, in whatever case; "" takes every file.
         window: Which intensities become black and white: "header", as the file asks to be displayed; "full", all that
             its bits can hold; "minmax", the image's own; or (low, high) after rescaling.

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from kerazoo.arguments import check_whole
 from kerazoo.data.reader import Facts, Reader
 from kerazoo.data.source import Source
 
@@ -51,8 +52,7 @@ def synthetic(
     Raises:
         ValueError: an argument is outside what is said above.
     """
-    if n < 1:
-        raise ValueError(f"`n` must be at least 1, received n={n}.")
+    check_whole("synthetic", "n", n)
     if not 0 <= empty_fraction <= 1:
         raise ValueError(f"`empty_fraction` must be between 0 and 1, received empty_fraction={empty_fraction}.")
     if min(image_size) < 16:

@@ -168,6 +168,15 @@ def test_without_shuffling_the_order_is_that_of_the_source():
         pipeline(source, image_size=(8, 8), batch_size=4, shuffle=False, sampler="under")
 
 
+@pytest.mark.parametrize("options", [{}, {"sampler": "under"}], ids=str)
+def test_the_former_default_of_shuffle_shuffles(options):
+    options = {"image_size": (8, 8), "batch_size": 4, **options}
+    with pytest.warns(DeprecationWarning, match="Type `shuffle=True`") as noted:
+        former = first_pixels(pipeline(arrays(9), shuffle=None, **options))
+    assert noted[0].filename == __file__, "the warning must point to the caller"
+    assert former == first_pixels(pipeline(arrays(9), **options)) != list(range(9))
+
+
 @pytest.mark.parametrize("augment", [(), ("rotate", "noise", "flip")], ids=["plain", "augmented"])
 def test_batches_do_not_depend_on_the_workers(augment):
     source = kz.data.sources.synthetic(21, image_size=(24, 24), empty_fraction=0.6)
@@ -387,9 +396,11 @@ def test_directory_cache_needs_a_size(tmp_path):
     ("options", "message"),
     [
         ({"batch_size": 5, "drop_remainder": True}, "An epoch of 4 samples has no batch"),
-        ({"batch_size": 0}, "`batch_size` must be 1 or more"),
+        ({"batch_size": 0}, "`batch_size` must be a whole number of at least 1, received 0"),
+        ({"batch_size": 2.0}, "`batch_size` must be a whole number of at least 1, received 2.0: write 2"),
         ({"image_size": (0, 8)}, r"`image_size` must be \(height, width\) in pixels or None, received \(0, 8\)"),
         ({"sampler": "up"}, "`sampler` must be one of"),
+        ({"shuffle": 1000}, r"`shuffle` must be one of \(True, False\), received 1000"),
         ({"augment": ["flop"]}, "Did you mean 'flip'"),
     ],
 )

@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kerazoo as kz
 from kerazoo.data.batches.pixel_weights import Boundary, RandomMask
@@ -155,11 +156,21 @@ def test_weights_that_make_no_sense(source):
         batches(source, pixel_weights=Boundary)
 
 
+def test_weights_of_another_shape_name_the_part(source):
+    def of_an_image(mask, *, ignore_class, rng):
+        return np.ones(3)
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"`pixel_weights` gives \(3,\) for a mask .*of_an_image"):
+        batches(source, pixel_weights=of_an_image)
+
+
 def test_the_former_name_is_accepted_with_a_warning(source):
     with pytest.warns(DeprecationWarning, match="`weights` of kz.data.pipeline is called `pixel_weights` now") as noted:
         former = batches(source, weights="boundary")
     assert noted[0].filename == __file__, "the warning must point to the caller"
     for old, new in zip(former, batches(source, pixel_weights="boundary"), strict=True):
         np.testing.assert_array_equal(old[2], new[2])
+    with pytest.raises(ValueError, match="give `pixel_weights` alone"):
+        batches(source, weights="boundary", pixel_weights="random_mask")
     with pytest.warns(DeprecationWarning, match="Type kz.data.pixel_weights"):
         assert kz.data.weights is kz.data.pixel_weights

@@ -268,7 +268,7 @@ def test_exif_turns_the_image_and_the_error_says_so(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     write(paths[0] / "0.png", Image.fromarray(FIGURE.astype(np.uint8)), exif=exif)
-    with pytest.raises(ValueError, match=r"48x32, .* 32x48 .*`exif_orientation`"):
+    with pytest.raises(ValueError, match=r"48x32, .* 32x48 .*`exif_orientation=False`"):
         coco(*paths).image(0)
     assert coco(*paths, exif_orientation=False).image(0).shape == (32, 48, 1)
 

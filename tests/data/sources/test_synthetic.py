@@ -77,7 +77,8 @@ def test_classes_are_all_drawn():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n": 0}, "`n` must be at least 1, received n=0"),
+        ({"n": 0}, "`n` must be a whole number of at least 1, received 0"),
+        ({"n": 8.0}, "`n` must be a whole number of at least 1, received 8.0: write 8"),
         ({"empty_fraction": 1.5}, "between 0 and 1, received empty_fraction=1.5"),
         ({"image_size": (8, 64)}, r"at least 16x16, received image_size=\(8, 64\)"),
         ({"num_classes": 7}, r"2 to 6 \(the shapes .*\), received num_classes=7"),
