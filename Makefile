@@ -25,7 +25,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 help:
 	@echo "make demo         create .venv, install, train and report on synthetic images (91 s of CPU time, once installed)"
 	@echo "make test         the default test suite on TensorFlow, then the backend-neutral tests on: $(BACKENDS)"
-	@echo "make test-thorough  what CI runs beside it: minutes more of each backend"
+	@echo "make test-thorough  what it leaves out: minutes more of each backend; CI runs BACKENDS= (TensorFlow)"
 	@echo "make test-all     both of these, and the slow tests"
 	@echo "make check        ruff (lint and format), import-linter and pyright"
 	@echo "make format       let ruff repair what it can"

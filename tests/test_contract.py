@@ -18,14 +18,14 @@ PACKAGE = Path(kz.__file__).parent
 # tests/encoders/test_applications.py has something on every family in the default suite.
 DEFAULT_ENCODERS = {"resnet18"} if keras.backend.backend() == "jax" else {"resnet18", "mobilenetv3_small"}
 
-# Every check of every decoder runs by default on PyTorch, which compiles nothing, and in CI everywhere. Decoders with
-# layers of their own run on the others by default too.
+# Every check of every decoder runs by default on PyTorch, which compiles nothing, and with `make test-thorough`
+# everywhere. Decoders with layers of their own run on the others by default too.
 CHECKED_EVERYWHERE = {"fapn", "pyramid_attention", "unet"}
 CHECKS_EVERYWHERE = {testing.check_decoder_names, testing.check_decoder_precision}
 
 
 def tier(case):
-    """How seldom a case runs: by default, in CI, or by hand."""
+    """How seldom a case runs."""
     backend = keras.backend.backend()
     if case.kind == "encoder" and case.name not in DEFAULT_ENCODERS:
         return [pytest.mark.slow]

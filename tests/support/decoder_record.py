@@ -1,7 +1,8 @@
 """What tests/test_matrix.py measured on every decoder over a few encoders: docs/decoders.csv, a table of decoders.md.
 
 `pytest tests/test_matrix.py -m "slow or not slow" --record-decoders` writes the rows of the pairs that ran, for the
-backend it ran on. A combination that is refused has "refused" in every column.
+backend it ran on; with `-k "NAME or fresh_process"` those of one decoder, because one test reads the files of all. A
+combination that is refused has "refused" in every column.
 """
 
 import kerazoo as kz

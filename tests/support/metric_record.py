@@ -53,8 +53,8 @@ def settings(name: str, channels: int) -> Iterator[dict[str, Any]]:
     parameters = inspect.signature(kz.metrics.METRICS[name]).parameters
     fixed = {"num_classes": channels} if "num_classes" in parameters else {}
     choices = {key: values for key, values in GRID.items() if key in parameters}
-    if name in ("precision", "recall"):
-        choices["empty"] = choices["empty"][:2]
+    if "empty" in choices:
+        choices["empty"] = getattr(kz.metrics.METRICS[name], "policies", choices["empty"])
     thresholds = itertools.cycle((0.5, 0.05, 0.9) if channels == 1 else (0.5,))
     for chosen in itertools.product(*choices.values()):
         own = {"threshold": next(thresholds)} if "threshold" in parameters else {}

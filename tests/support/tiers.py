@@ -1,4 +1,4 @@
-"""What `make test` leaves to CI, so that it takes minutes: `make test-thorough` runs the rest on every backend."""
+"""What `make test` leaves to `make test-thorough`, so that it takes minutes. CI runs that on TensorFlow."""
 
 import keras
 import pytest

@@ -70,7 +70,7 @@ def unfinished(tmp_path):
         with pytest.raises(Killed):
             train(tiny(*SHORT), run, console=Console(file=io.StringIO()))
     assert {path.name for path in run.iterdir()} == {
-        "checkpoints", "split.csv", "environment.json", "audit.json", "doctor.json", "run.json",
+        "checkpoints", "split.csv", "environment.json", "audit.json", "doctor.json", "phases.json", "run.json",
         "recipe.yaml.partial",
     }  # fmt: skip
     return run
