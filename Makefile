@@ -17,7 +17,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: help demo test test-thorough test-all check format bench docs-tables clean
 .DEFAULT_GOAL := help
