@@ -12,7 +12,7 @@ import pytest
 from keras import ops
 from support.backend import value_and_gradient
 from support.loss_cases import CASES, CLASS_WEIGHTS, batch, build, value
-from support.tiers import on_one_backend
+from support.tiers import on_one_backend, thorough
 
 import kerazoo as kz
 from kerazoo.losses import CrossEntropy, Focal, ForegroundDice, SoftDice, WeightedSum
@@ -362,7 +362,7 @@ def test_dict_of_outputs_is_refused_with_the_way_out():
         CrossEntropy()(np.zeros((1, 2, 2)), {"mask": np.zeros((1, 2, 2, 1)), "label": np.zeros((1, 1))})
 
 
-@on_one_backend
+@thorough
 def test_unknown_sizes_and_ranks():
     """What only a TensorFlow graph has."""
     import tensorflow as tf
