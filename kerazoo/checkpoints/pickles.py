@@ -99,7 +99,7 @@ class _Names(dict):
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Stored:
-    """`torch._utils._rebuild_tensor_v2`: every number of a tensor lies inside its storage, and none twice."""
+    """`torch._utils._rebuild_tensor_v2`: every number of a tensor lies inside its storage, which has as many."""
     whole = (offset, *shape, *strides)
     if not isinstance(storage, _Storage) or len(shape) != len(strides):
         raise pickle.UnpicklingError("a tensor without a storage, or of another rank than its strides")

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class StateDictEncoder(Encoder):
     def preprocess(self, image: Tensor) -> Tensor:
         return normalize(image, TORCH)
 
+    @abstractmethod
     def state_dict_name(self, path: str) -> str:
         """Name of the module in the state dict that a layer's weights come from.
 
@@ -38,7 +40,7 @@ class StateDictEncoder(Encoder):
 
         Returns: the name, such as "layer1.0.conv1" or "layer1.0.se.fc1".
         """
-        raise NotImplementedError
+        ...
 
     def state_dict_alias(self, tensor: str) -> str:
         """Name that `state_dict_name` gives to a tensor of a file whose names are those of another implementation."""

@@ -268,7 +268,7 @@ def _results(waiting: list[_Run], data: Any, processes: int, console: Any) -> It
 def _outcome(compute: Callable[[], Any]) -> Any:
     try:
         return compute()
-    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
+    except Exception as error:  # whatever a backend raises, the other runs go on
         return error
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from support.source_tree import REPOSITORY
-from support.weights_server import WeightsServer
 
 import kerazoo as kz
 from kerazoo.checkpoints import catalog
@@ -214,15 +213,6 @@ def test_the_command_line_lists_weights(capsys, monkeypatch, tmp_path):
 
 
 # From a name to a model -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def mirror(tmp_path, monkeypatch):
-    monkeypatch.setenv("KERAZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("KERAZOO_OFFLINE", raising=False)
-    with WeightsServer() as server:
-        monkeypatch.setenv("KERAZOO_MIRROR", server.url)
-        yield server
 
 
 def test_a_segmenter_starts_from_weights_asked_for_by_name(mirror, monkeypatch):

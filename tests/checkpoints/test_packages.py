@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import safetensors.numpy
-from support.weights_server import WeightsServer
 
 import kerazoo as kz
 from kerazoo.checkpoints import catalog, download
@@ -37,15 +36,6 @@ def package(tmp_path, monkeypatch):
     (info / "RECORD").write_text("tiny_weights/__init__.py,,\ntiny_weights/models/tiny.pth,,\n")
     monkeypatch.syspath_prepend(folder)
     return folder / "tiny_weights" / "models" / "tiny.pth"
-
-
-@pytest.fixture
-def mirror(tmp_path, monkeypatch):
-    monkeypatch.setenv("KERAZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("KERAZOO_OFFLINE", raising=False)
-    with WeightsServer() as server:
-        monkeypatch.setenv("KERAZOO_MIRROR", server.url)
-        yield server
 
 
 def test_an_installed_package_is_taken_where_it_lies(package, mirror, tmp_path):

@@ -5,7 +5,6 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 from support.encoders import build_encoder
 from support.golden_rule import fill, image
 from support.source_tree import REPOSITORY
@@ -13,7 +12,6 @@ from support.tiers import on_one_backend
 
 import kerazoo as kz
 from kerazoo._checks.models import as_list
-from kerazoo.checkpoints import tensors
 from kerazoo.encoders.resnet import basic_block
 from kerazoo.layers import SqueezeExcite
 
@@ -58,24 +56,6 @@ def relative_error(ours, reference):
     return np.abs(ours - reference).max() / np.abs(reference).max()
 
 
-@pytest.fixture
-def checkpoint(tmp_path):
-    """Writes the file that timm would: the tensors of a part by the rule, a classifier, counters."""
-
-    def write(part, classifier="fc"):
-        model, _ = build_encoder(part, image_shape=(32, 32, 3))
-        shapes = tensors.places(model, part.state_dict_name)
-        shapes |= {f"{classifier}.weight": (CLASSES, model.outputs[-1].shape[-1]), f"{classifier}.bias": (CLASSES,)}
-        shapes |= {
-            name.replace("running_var", "num_batches_tracked"): () for name in shapes if name.endswith("running_var")
-        }
-        path = tmp_path / "timm.safetensors"
-        save_file({name: fill(name, shape) for name, shape in shapes.items()}, path)
-        return path
-
-    return write
-
-
 # timm -----------------------------------------------------------------------------------------------------------------
 
 
@@ -86,7 +66,7 @@ def checkpoint(tmp_path):
 def test_features_and_logits_are_those_of_timm(golden, checkpoint):
     """From a checkpoint. See golden/make_encoders.py for what the files hold."""
     name, output_stride, size, classifier = TIMM[golden]
-    path = checkpoint(kz.encoders.ENCODERS[name], classifier)
+    path = checkpoint(kz.encoders.ENCODERS[name])
     model = kz.encoders.create(name, weights=path, output_stride=output_stride)
     levels = as_list(model.predict_on_batch(image(1, (1, *size, 3))))
     kernel, bias = (
