@@ -42,7 +42,7 @@ def test_batches_carry_the_weights_of_the_recipe():
 def test_training_weighs_the_splits_that_need_it(monkeypatch, tmp_path, assignments, parts):
     seen = {}
 
-    def stop(recipe, run, model, batches, console):
+    def stop(recipe, run, model, source, batches, console):
         seen.update({name: len(dataset.element_spec) for name, dataset in batches.items()})
         raise FloatingPointError("seen enough")
 
