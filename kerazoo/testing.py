@@ -264,7 +264,7 @@ def _check_training_step(model: keras.Model, inputs: list[np.ndarray]) -> None:
     if not model.weights:
         return
     model.compile(keras.optimizers.SGD(1.0), loss=keras.losses.MeanSquaredError())
-    model.optimizer.build(model.trainable_variables)  # before the step is traced, which is else traced twice
+    model.optimizer.build(model.trainable_variables)  # or TensorFlow traces the step twice
     generator = np.random.default_rng(0)
     for variable in model.trainable_variables:
         if len(variable.shape) > 1 and not keras.ops.convert_to_numpy(variable).any():
