@@ -79,6 +79,7 @@ def fit_phases(
             print(f"phase {number} of {len(plan)}: {phase}\n{table}")
         made = make_optimizer(model, phase, _copies(template), steps_per_epoch=len(train))
         model.compile(made, jit_compile=jit_compile, **chosen)
+        model.optimizer.build(model.trainable_variables)  # or TensorFlow traces the step twice
         history = model.fit(
             train,
             validation_data=validation,

@@ -238,6 +238,7 @@ def _fit(
             heading = f"phase {number} of {len(phases)}: {phase}"
             console.print(f"{heading}\n{table}", highlight=False, soft_wrap=True, markup=False)
         compile_model(recipe, model, source, steps_per_epoch=len(batches["train"]), phase=phase)
+        model.optimizer.build(model.trainable_variables)  # or TensorFlow traces the step twice
         stop = None
         if training.early_stopping is not None:
             stop = callbacks.StopEarly(recorder, **training.early_stopping.model_dump())
@@ -251,7 +252,6 @@ def _fit(
 
 def _load(model: keras.Model, checkpoint: Path, *, trained: bool) -> None:
     """Weights and the optimizer's state of a checkpoint; with `trained` not the averages, but what is trained on."""
-    model.optimizer.build(model.trainable_variables)
     model.load_weights(checkpoint)
     weights = callbacks.read_trained(checkpoint) if trained else None
     if weights is not None:
